@@ -1,0 +1,361 @@
+"""``Acron``: the composition root. Hands each part the others it needs, and opens and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import secrets
+import signal
+import socket
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from msgspec.structs import replace
+
+from acron.actions import load_actions
+from acron.actions.call import CallAction
+from acron.adapters import load_adapters
+from acron.clock import SystemClock
+from acron.config import home_dir, load_settings, store_url
+from acron.errors import InvalidJob, JobConflict, WrongLoop
+from acron.events import Event, Events
+from acron.model import Decision, Job, Node, Run, Settings
+from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
+from acron.records import job_from_record, unknown_field
+from acron.runtime import Runtime
+from acron.stores import open_store
+from acron.threads import Threads
+from acron.timetable import bind
+from acron.verbs import Verbs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from acron.abc import Adapter, CronScheduler, Store
+    from acron.clock import Clock
+
+log = logging.getLogger("acron")
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Acron(Verbs):
+    """A scheduler on this event loop.
+
+    ``store``: ``"jobs.json"``, ``"memory://"`` or a Store; default: the settings'. ``app`` names
+    the program whose declared jobs these are. ``adapters`` maps a platform's name to an Adapter.
+    ``settings`` default to ``acron.toml`` and the environment; arguments win over them.
+    Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        store: str | Store | None = None,
+        *,
+        app: str = "acron",
+        provider: CronScheduler | None = None,
+        adapters: Mapping[str, Adapter] | None = None,
+        clock: Clock | None = None,
+        tz: str | None = None,
+        max_running: int | None = None,
+        drain_timeout: float | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        given = {"tz": tz, "max_running": max_running, "drain_timeout": drain_timeout}
+        if isinstance(store, str):
+            given["store"] = store
+        overrides = {key: value for key, value in given.items() if value is not None}
+        if settings is None:
+            settings = load_settings(**overrides)
+        elif overrides:
+            settings = replace(settings, **overrides)
+        self.app = app
+        self.settings = settings
+        self.tz = settings.tz or "UTC"
+        self.clock = clock or SystemClock()
+        self._threads = Threads(settings.max_threads)
+        self._call = CallAction(self._threads)
+        self._actions = {"call": self._call, **load_actions()}
+        self._adapters = dict(adapters or {})
+        self._provider = provider
+        self._home_store = None if isinstance(store, str) else store
+        self._declared: dict[str, dict[str, Any]] = {}
+        self._events = Events()
+        self._store: Store | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runtime: Runtime | None = None
+
+    # --- declaring ---
+
+    def job(self, schedule: str, *, id: str | None = None, **policies: Any) -> Callable[[F], F]:  # noqa: A002
+        """Declare a job: the function is registered, and stored as a job when the app opens.
+
+        The id is the function's name unless given. On opening, the code's definition wins and
+        the job's progress stays. Raises InvalidJob at once for a field that does not exist.
+        """
+
+        def declare(function: F) -> F:
+            name = self._call.register(function, id)
+            job_id = id or name
+            record = {"id": job_id, "schedule": schedule, "call": name, "tz": self.tz, **policies}
+            record |= {"app": self.app}
+            record = {key: value for key, value in record.items() if value is not None}
+            declared = job_from_record(record)
+            if declared.extra:
+                raise unknown_field(next(iter(declared.extra)))
+            if job_id in self._declared:
+                message = f"the job {job_id!r} is declared twice"
+                raise InvalidJob(message, job_id=job_id, where="$.id")
+            self._declared[job_id] = record
+            return function
+
+        return declare
+
+    def action(self, function: F) -> F:
+        """Register a function for dynamic jobs: stored by its name, with JSON arguments."""
+        self._call.register(function)
+        return function
+
+    def provide(self, *objects: object) -> None:
+        """Objects that functions get by annotation when they run; never stored.
+
+        An object whose methods were declared (a Cog's) also binds them.
+        """
+        self._call.provide(*objects)
+
+    def _name_of(self, function: Callable[..., Any]) -> str:
+        return self._call.name_of(function)
+
+    # --- life ---
+
+    async def __aenter__(self) -> Self:
+        """Open the store and begin to fire, on this loop."""
+        await self._open(node=True)
+        try:
+            await self._sync_declared()
+            await self._begin(trigger=True)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Drain, and let go of everything; bounded."""
+        await self._close()
+
+    @contextlib.asynccontextmanager
+    async def attached(self, *, firing: bool = False) -> AsyncIterator[Self]:
+        """The verbs without the trigger: nothing fires by itself. With ``firing``, this process
+        is a node, and ``tick`` and ``run_now`` run jobs here."""
+        await self._open(node=firing)
+        try:
+            if firing:
+                await self._begin(trigger=False)
+            yield self
+        finally:
+            await self._close()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+        """For ASGI apps: ``FastAPI(lifespan=app.lifespan)``."""
+        async with self:
+            yield
+
+    async def run(self) -> None:
+        """Open, fire until SIGINT or SIGTERM, drain. A second signal ends at once."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+
+        def on_signal(number: int) -> None:
+            if stop.is_set() and self._runtime is not None:
+                log.warning("%s again: ending at once", signal.Signals(number).name)
+                self._runtime.hurry()
+            else:
+                log.info("%s: draining", signal.Signals(number).name)
+                stop.set()
+
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, on_signal, number)
+        try:
+            async with self:
+                await stop.wait()
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    async def drain(self) -> None:
+        """Take no new runs; wait for the running ones, then interrupt them. Bounded."""
+        if self._runtime is not None:
+            await self._runtime.drain(self.settings.drain_timeout)
+
+    async def tick(self) -> int:
+        """Fire all that is due now, once; how many runs were started."""
+        return await self._firing().tick()
+
+    def events(self) -> AsyncIterator[Event]:
+        """What happens in this process from now on, until the app is closed."""
+        return self._events.subscribe()
+
+    async def run_now(self, ref: str, *, wait: bool = False) -> Run:
+        """Run a job once, now, beside its schedule; also while it is paused.
+
+        Returns the pending run once it is durable; with ``wait``, at its end. Raises
+        JobConflict while the job is running, unless its ``overlap`` allows it.
+        """
+        run = await self._enqueue(ref)
+        if not wait:
+            return run
+        return await (
+            self.wait(run.id) if self._runtime is None else self._runtime.ended_run(run.id)
+        )
+
+    async def run_here(self, ref: str) -> Run:
+        """``run_now`` in this process, without a trigger (see ``attached``): its end."""
+        run = await self._enqueue(ref)
+        while (run := await self.get_run(run.id)).state == "pending":
+            await self._firing().fire_pending(run.job_id)
+        return await self._firing().ended_run(run.id)
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            message = "the app is not open: use it inside `async with app:`"
+            raise WrongLoop(message)
+        if asyncio.get_running_loop() is not self._loop:
+            message = (
+                "this Acron was opened on another event loop; use it there "
+                "(asyncio.run_coroutine_threadsafe), or open one of your own"
+            )
+            raise WrongLoop(message)
+        return self._store
+
+    @property
+    def node(self) -> Node | None:
+        """What this process says of itself as a node; None when it fires nothing."""
+        return None if self._runtime is None else self._runtime.node
+
+    @contextlib.asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Store]:
+        if self._store is not None:
+            yield self.store
+            return
+        async with self.attached():
+            yield self.store
+
+    def _firing(self) -> Runtime:
+        _ = self.store
+        if self._runtime is None:
+            message = "this app is attached to its store without firing"
+            raise WrongLoop(message)
+        return self._runtime
+
+    # --- opening and closing ---
+
+    @functools.cached_property
+    def home(self) -> Path:
+        return home_dir(self.settings)
+
+    async def _open(self, *, node: bool) -> None:
+        if self._store is not None:
+            message = "this Acron is open already"
+            raise WrongLoop(message)
+        self._loop = asyncio.get_running_loop()
+        if self._home_store is None:
+            self._home_store = open_store(store_url(self.settings), self.home)
+        store = self._home_store
+        now = self.clock.now()
+        self._node = Node(
+            id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}",
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            app=self.app,
+            started_at=now,
+            interval=self.settings.interval,
+        )
+        try:
+            await store.open(now, self._node if node else None)
+        except BaseException:
+            await store.close()
+            raise
+        self._store = store
+
+    async def _begin(self, *, trigger: bool) -> None:
+        root = self.store.directory or self.home
+        adapters = {**load_adapters(root), **self._adapters}
+        self._threads.open()
+        self._runtime = Runtime(
+            store=self.store,
+            actions=self._actions,
+            adapters=adapters,
+            provider=self._provider or resolve_cron_scheduler(self.settings),
+            fallback=InProcessCronScheduler(),
+            clock=self.clock,
+            events=self._events,
+            threads=self._threads,
+            settings=self.settings,
+            node=self._node,
+        )
+        await self._runtime.start(trigger=trigger)
+
+    async def _close(self) -> None:
+        store = self._store
+        try:
+            if self._runtime is not None:
+                await self._runtime.stop(self.settings.drain_timeout)
+                self._events.close()
+                await self._threads.close(1.0)
+        finally:
+            self._runtime = None
+            if store is not None:
+                await store.close()
+            self._store = None
+            self._loop = None
+
+    async def _sync_declared(self) -> None:
+        """The code's definitions win; progress stays. What is declared no more is paused."""
+        jobs = [self._declared_job(record) for record in self._declared.values()]
+        now = self.clock.now()
+        new = {job.id: job for job in jobs}
+        gone = f"no longer declared by app {self.app!r}"
+        others = frozenset[str]().union(
+            *(
+                node.offers
+                for node in await self.store.nodes()
+                if node.alive and node.app == self.app and node.id != self._node.id
+            )
+        )
+        orphans = [
+            job.id
+            async for job in self.jobs()
+            if job.app == self.app
+            and job.id not in new
+            and job.paused is None
+            and job.action.needs not in others
+        ]
+
+        def change(
+            job_id: str, old: Job | None, _: Sequence[Run], __: Callable[[], int]
+        ) -> Decision:
+            job = new.get(job_id)
+            if job is None:
+                return Decision(None if old is None else replace(old, paused=gone))
+            if old is None:
+                return bind(job, None, now)
+            if old.app != self.app:
+                owner = f"app {old.app!r}" if old.app else "a job added at run time"
+                message = f"the id {job_id!r} belongs to {owner}; give the declared job another id"
+                raise JobConflict(message, job_id=job_id)
+            paused = None if old.paused == gone else old.paused
+            return bind(replace(job, paused=paused, extra=old.extra), old, now)
+
+        if new or orphans:
+            await self.store.write([*new, *orphans], change, now)
+
+    def _declared_job(self, record: dict[str, Any]) -> Job:
+        job = job_from_record(record)
+        self._check(job)
+        return job

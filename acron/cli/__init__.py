@@ -1,0 +1,84 @@
+"""The command line. Each verb opens the store, does one thing and prints it.
+
+Exit codes: 0 done, 1 refused or unhealthy, 2 usage, 130 and 143 stopped by SIGINT and SIGTERM.
+What is wrong is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import typer
+
+from acron.cli import calendar, daemon, demo, jobs, runs  # noqa: F401 (each declares verbs)
+from acron.cli.base import Usage, app
+from acron.errors import AcronError, InvalidJob
+from acron.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules.
+VERBS = (
+    *("run", "status", "tick"),
+    *("add", "list", "show", "edit", "pause", "resume", "remove"),
+    *("run-now", "cancel", "runs", "output"),
+    *("next", "explain", "demo"),
+)
+app.registered_commands.sort(key=lambda one: VERBS.index(one.name or ""))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Do what ``args`` (default: the process's) say; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal cannot show is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
+    given = list(sys.argv[1:] if args is None else args)
+    try:
+        _refuse_bytes(given)
+        command = typer.main.get_command(app)
+        code = command.main(args=given, prog_name="acron", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has had enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except Exception as error:  # noqa: BLE001 (the last frame: else it is a traceback)
+        return _report(error)
+    return code if isinstance(code, int) else 0
+
+
+def _refuse_bytes(args: Sequence[str]) -> None:
+    for arg in args:
+        try:
+            arg.encode()
+        except UnicodeEncodeError:
+            raise Usage(f"the argument {arg[:80]!r} is not UTF-8") from None
+
+
+def _report(error: Exception) -> int:
+    """Say what is wrong in one line; the exit code."""
+    if os.environ.get("ACRON_DEBUG"):
+        traceback.print_exception(error)
+    code, hint = 1, ""
+    if isinstance(error, InvalidJob):
+        field = error.where.removeprefix("$").removeprefix(".")
+        text = f"{field}: {error}" if field and field not in str(error) else str(error)
+    elif isinstance(error, AcronError):
+        text = str(error)
+    elif isinstance(usage := getattr(error, "exit_code", None), int):
+        # typer's own refusals; their class is not the same in every version of typer
+        code, context = usage, getattr(error, "ctx", None)
+        text = str(getattr(error, "format_message", error.__str__)())
+        command = "acron" if context is None else context.command_path
+        hint = f" (see {command} --help)"
+    else:
+        text = f"{type(error).__name__}: {error}"
+        hint = " (set ACRON_DEBUG=1 for the traceback)"
+    print(f"acron: {one_line(text, 1000)}{hint}", file=sys.stderr)
+    return code

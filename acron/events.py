@@ -1,0 +1,139 @@
+"""What an app tells whoever listens, typed, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from acron.model import Job, Run, Skip
+
+
+class Event(Struct, frozen=True):
+    """The root of all events; ``at`` is aware UTC."""
+
+    at: datetime
+
+
+class Started(Event, frozen=True):
+    """A claim is durable and its run begins."""
+
+    job: Job
+    run: Run
+
+
+class Finished(Event, frozen=True):
+    """A run's end is durable. ``run.state`` is its outcome; ``retry`` the next attempt."""
+
+    job: Job
+    run: Run
+    retry: Run | None = None
+
+
+class Skipped(Event, frozen=True):
+    """Occurrences that did not run, and why."""
+
+    job: Job
+    skip: Skip
+
+
+class Delivered(Event, frozen=True):
+    """A run's output went out, or did not: see ``run.deliveries``."""
+
+    job: Job
+    run: Run
+
+
+class Progressed(Event, frozen=True):
+    """A job told how far it is, by ``ctx.progress``."""
+
+    job: Job
+    run: Run
+    done: float
+    total: float | None
+    note: str
+
+
+class Troubled(Event, frozen=True):
+    """Something of acron's own failed: a tick, a provider, the store. The app goes on."""
+
+    what: str
+    error: str
+
+
+class Dropped(Event, frozen=True):
+    """The listener was too slow: ``count`` events before the next one are missing."""
+
+    count: int
+
+
+class Events:
+    """Fans events out to listeners, each with a bounded buffer of its own."""
+
+    def __init__(self, *, buffer: int = 10_000) -> None:
+        self._buffer = buffer
+        self._listeners: set[_Listener] = set()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anyone listens; the hot path builds no event for nobody."""
+        return bool(self._listeners)
+
+    def emit(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener.put(event)
+
+    def close(self) -> None:
+        """End every iterator once it has given what it holds."""
+        for listener in self._listeners:
+            listener.close()
+
+    def subscribe(self) -> AsyncIterator[Event]:
+        """All events from this call on, until the app is closed."""
+        listener = _Listener(self._buffer)
+        self._listeners.add(listener)
+        return self._iterate(listener)
+
+    async def _iterate(self, listener: _Listener) -> AsyncIterator[Event]:
+        try:
+            while (event := await listener.get()) is not None:
+                yield event
+        finally:
+            self._listeners.discard(listener)
+
+
+class _Listener:
+    def __init__(self, buffer: int) -> None:
+        self._events: deque[Event] = deque()
+        self._buffer = buffer
+        self._dropped = 0
+        self._closed = False
+        self._wake = asyncio.Event()
+
+    def put(self, event: Event) -> None:
+        if len(self._events) >= self._buffer:
+            self._events.popleft()
+            self._dropped += 1
+        self._events.append(event)
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+
+    async def get(self) -> Event | None:
+        while not self._events and not self._closed:
+            self._wake.clear()
+            await self._wake.wait()
+        if not self._events:
+            return None
+        if self._dropped:
+            count, self._dropped = self._dropped, 0
+            return Dropped(self._events[0].at, count)
+        return self._events.popleft()

@@ -1,0 +1,322 @@
+"""The records: what was declared, what happened. Data only: no I/O, no clock."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 (msgspec reads the annotations)
+from enum import StrEnum
+from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+CatchUp = Literal["once", "none", "all"]
+Overlap = Literal["skip", "queue", "allow"]
+JobState = Literal["scheduled", "paused", "completed", "error"]
+
+#: Output kept in the run row, in bytes of UTF-8; the rest goes to a file.
+OUTPUT_LIMIT = 64 * 1024
+
+
+class RunState(StrEnum):
+    """Where a run stands. All but ``pending`` and ``running`` are outcomes and never change."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    UNKNOWN = "unknown"
+
+    @property
+    def ended(self) -> bool:
+        return self not in {RunState.PENDING, RunState.RUNNING}
+
+
+class SkipReason(StrEnum):
+    """Why an occurrence did not run."""
+
+    COALESCED = "coalesced"  # a newer instant of the same backlog stood for it
+    LIMIT = "limit"  # beyond catch_up_limit
+    MISFIRE = "misfire"  # later than its grace
+    OVERLAP = "overlap"  # an earlier run was still going
+    PAUSED = "paused"  # due while the job was paused
+
+
+def error_name(kind: type[BaseException]) -> str:
+    """``ValueError``, or ``package.module.Class`` for what is not built in."""
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class Retry(Struct, frozen=True):
+    """How a failed attempt is tried again: a durable later instant, so it survives a crash.
+
+    The n-th retry waits ``min(delay * factor ** (n - 1), max_delay)`` seconds, lengthened by up
+    to ``jitter`` of itself. ``attempts`` counts the first one. ``on`` names the errors that are
+    worth it: exception classes, stored by name (``ValueError``, ``package.module.Class``).
+    """
+
+    attempts: int = 3
+    delay: float = 1.0
+    factor: float = 2.0
+    max_delay: float = 300.0
+    jitter: float = 0.1
+    on: tuple[Any, ...] = ("Exception",)  # classes when written, names when kept
+
+    def __post_init__(self) -> None:
+        names = tuple(one if isinstance(one, str) else error_name(one) for one in self.on)
+        force_setattr(self, "on", names)
+
+
+class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a job behaves at run time; every field is a keyword of ``job`` and ``add``.
+
+    Durations are seconds; None means "acron's default for this schedule" or "no limit".
+    """
+
+    gap: Literal["shift", "skip"] | None = None
+    fold: Literal["first", "last", "both"] | None = None
+    start: datetime | None = None
+    until: datetime | None = None
+    jitter: float = 0.0
+    repeat: int | None = None
+    catch_up: CatchUp | None = None
+    catch_up_limit: int = 100
+    grace: float | None = None
+    overlap: Overlap = "skip"
+    max_running: int | None = None
+    timeout: float | None = None
+    retry: Retry | None = None
+    pause_after: int | None = None
+    idempotent: bool = False
+
+
+DEFAULT_POLICY = Policy()
+
+
+class Call(Struct, frozen=True, tag_field="kind", tag="call"):
+    """Call a registered function by ``name``; ``kwargs`` are JSON values."""
+
+    name: str
+    kwargs: dict[str, Any] = {}
+
+    @property
+    def needs(self) -> str:
+        return f"call:{self.name}"
+
+
+class Command(Struct, frozen=True, tag_field="kind", tag="command", omit_defaults=True):
+    """Run a command: a text for the shell, or an argument list run without one."""
+
+    command: str | tuple[str, ...]
+    cwd: str | None = None
+    env: dict[str, str] | None = None
+    stdin: str | None = None
+
+    @property
+    def needs(self) -> str:
+        return "command"
+
+
+class Custom(Struct, frozen=True, tag_field="kind", tag="custom"):
+    """An action of somebody else's (entry point ``acron.actions``), with its own JSON data."""
+
+    action: str
+    data: dict[str, Any] = {}
+
+    @property
+    def needs(self) -> str:
+        return self.action
+
+
+ActionSpec = Call | Command | Custom
+
+
+class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What someone declared (upper half) and how far it has come (lower half).
+
+    Instants are aware UTC. ``schedule`` is the text as written, ``bound`` its canonical form,
+    anchored when the text was first seen or changed. ``cursor`` is the newest instant already
+    dealt with: what lies after it is owed. ``next_fire_at`` includes jitter.
+    """
+
+    id: str
+    schedule: str
+    action: ActionSpec
+    name: str = ""
+    tz: str = "UTC"
+    policy: Policy = DEFAULT_POLICY
+    deliver: tuple[str, ...] | None = None
+    tags: tuple[str, ...] = ()
+    app: str | None = None  # the program that declares it; None for a dynamic job
+    paused: str | None = None  # the reason; "" when none was given; None when not paused
+    extra: dict[str, Any] | None = None  # fields we do not know, kept as they came
+
+    bound: str = ""
+    cursor: datetime | None = None
+    next_fire_at: datetime | None = None
+    last_fire_at: datetime | None = None
+    fired: int = 0  # occurrences started; retries and manual runs do not count
+    failures: int = 0  # in a row
+    completed: bool = False
+    error: str | None = None  # why no next instant can be computed
+    created_at: datetime | None = None
+    revision: int = 1  # goes up with each change of the upper half
+
+    @property
+    def state(self) -> JobState:
+        if self.error is not None:
+            return "error"
+        if self.completed:
+            return "completed"
+        return "scheduled" if self.paused is None else "paused"
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When the job wants to be claimed next; None when it does not."""
+        return self.next_fire_at if self.state == "scheduled" else None
+
+
+#: The lower half of a job: what firing changes, and people do not write.
+PROGRESS = (
+    "bound",
+    "cursor",
+    "next_fire_at",
+    "last_fire_at",
+    "fired",
+    "failures",
+    "completed",
+    "error",
+    "created_at",
+    "revision",
+)
+
+
+class Delivery(Struct, frozen=True, omit_defaults=True):
+    """One target of a run's output. ``delivered`` only on evidence, kept in ``receipt``."""
+
+    target: str
+    state: Literal["pending", "sending", "delivered", "unverified", "failed", "unknown"] = "pending"
+    receipt: str | None = None
+    error: str | None = None
+    attempts: int = 0
+
+
+class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt at an occurrence, or a manual run (``scheduled_at`` None).
+
+    ``due_at`` is when it may start: for an occurrence its instant with jitter. ``lateness`` is
+    seconds from there to its start. ``token`` is the fencing token of its claim.
+    """
+
+    id: str
+    job_id: str
+    due_at: datetime
+    scheduled_at: datetime | None = None
+    attempt: int = 1
+    state: RunState = RunState.PENDING
+    token: int = 0
+    node: str | None = None
+    lateness: float = 0.0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    output: str | None = None
+    error: str | None = None
+    deliveries: tuple[Delivery, ...] = ()
+    cancel_requested: bool = False
+
+    @property
+    def live(self) -> bool:
+        """From the first start of an occurrence to the end of its last attempt."""
+        return self.state is RunState.RUNNING or (
+            self.state is RunState.PENDING and self.attempt > 1
+        )
+
+
+class Skip(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``count`` occurrences that did not run: ``first_at`` to ``scheduled_at``, and why."""
+
+    job_id: str
+    scheduled_at: datetime
+    reason: SkipReason
+    count: int = 1
+    first_at: datetime | None = None
+    recorded_at: datetime | None = None
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How an attempt ended: what an action gave, or what went wrong (one line in ``error``).
+
+    ``raised`` names the classes of the exception, its own first, for ``Retry.on``.
+    """
+
+    state: RunState
+    output: str | None = None
+    error: str | None = None
+    raised: tuple[str, ...] = ()
+
+
+class End(Struct, frozen=True, kw_only=True):
+    """The end of one claimed run, fenced by the token of its claim."""
+
+    run_id: str
+    token: int
+    finished_at: datetime
+    outcome: Outcome
+
+
+class Due(Struct, frozen=True):
+    """A row that is due: a job whose instant has come, or (``run``) a pending run of it."""
+
+    job: Job
+    run: Run | None
+    live: tuple[Run, ...]
+
+
+class Decision(Struct, frozen=True):
+    """What a job becomes in a transaction, and the rows that are written with it.
+
+    ``job`` None removes the job. ``runs`` are new or changed runs, whole.
+    """
+
+    job: Job | None
+    runs: tuple[Run, ...] = ()
+    skips: tuple[Skip, ...] = ()
+
+
+class Node(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One running acron process, as it last described itself; ``alive`` is the store's proof."""
+
+    id: str
+    pid: int
+    host: str
+    app: str
+    started_at: datetime
+    provider: str = ""
+    interval: float = 60.0
+    draining: bool = False
+    offers: tuple[str, ...] = ()  # what it can run, in the words of ``ActionSpec.needs``
+    running: int = 0
+    abandoned: tuple[str, ...] = ()  # coroutines and threads that would not end
+    heartbeat_at: datetime | None = None
+    last_success_at: datetime | None = None
+    last_error: str | None = None
+    alive: bool = True
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What ``acron.toml`` and ``ACRON_*`` variables can set. Durations are seconds."""
+
+    store: str = ""  # a URL or a path; empty: jobs.json in the home directory
+    home: str = ""  # empty: the user data directory
+    tz: str = ""  # empty: the system's zone on the command line, UTC in a program
+    provider: str = ""  # empty: the built-in
+    interval: float = 60.0
+    max_running: int = 100
+    drain_timeout: float = 30.0
+    max_threads: int = 40
+    retention_days: float = 30.0
+    retention_runs: int = 1000  # a job

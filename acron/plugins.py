@@ -1,0 +1,55 @@
+"""What other distributions add to acron by entry points."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from acron.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from importlib.metadata import EntryPoint
+
+
+class Named(Protocol):
+    """What can be found by its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+
+log = logging.getLogger("acron")
+
+
+def plugins(group: str, kind: type[T], taken: Collection[str]) -> dict[str, T]:
+    """By name, an instance of ``kind`` for each entry point of ``group``.
+
+    A point stands for an instance, or for what makes one without arguments: a class, a function.
+    One that fails in any way, or whose name is ``taken``, is left out with a warning: a
+    stranger's fault must not stop the host.
+    """
+    found: dict[str, T] = {}
+    for point in sorted(entry_points(group=group)):
+        try:
+            made = _made(point, kind)
+            if made.name in taken or made.name in found:
+                raise ValueError(f"there is a {made.name!r} already")  # noqa: TRY301
+            found[made.name] = made
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 (importing it may even exit)
+            why = one_line(f"{type(error).__name__}: {error}", 500)
+            log.warning("%s: %s (%s) is left out: %s", group, point.name, point.value, why)
+    return found
+
+
+def _made(point: EntryPoint, kind: type[T]) -> T:
+    loaded = point.load()
+    made = loaded if isinstance(loaded, kind) or not callable(loaded) else loaded()
+    if not isinstance(made, kind):
+        raise TypeError(f"{made!r} is not an instance of {kind.__name__}")
+    return made

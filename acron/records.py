@@ -1,0 +1,303 @@
+"""Jobs as flat JSON records, the form that people read and write.
+
+``jobs.json``, ``add``'s keywords, ``--json`` and ``export`` all speak it::
+
+    {"id": "tea", "schedule": "every 2h", "command": "kettle on", "timeout": "5m"}
+
+Durations are seconds, or text as in schedules; instants are ISO 8601.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from difflib import get_close_matches
+from typing import Any
+
+import msgspec
+from msgspec.structs import asdict
+
+from acron.errors import InvalidJob, ScheduleError
+from acron.model import (
+    DEFAULT_POLICY,
+    PROGRESS,
+    ActionSpec,
+    Call,
+    Command,
+    Custom,
+    Job,
+    Policy,
+    Run,
+    Skip,
+)
+from acron.schedules import duration
+
+ID_LIMIT = 128
+NAME_LIMIT = 200
+TARGET_LIMIT = 500
+
+_ID = re.compile(r"[^\W_][\w.:@+-]*|_[\w.:@+-]*")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_DURATIONS = ("jitter", "grace", "timeout")
+_RETRY_DURATIONS = ("delay", "max_delay")
+_ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "command": ("cwd", "env", "stdin"),
+    "call": ("kwargs",),
+    "action": ("data",),
+}
+_POLICY = frozenset(Policy.__struct_fields__)
+_CORE = ("id", "name", "schedule", "tz", "deliver", "tags", "app", "paused")
+#: Every key that acron knows; others are kept as they came.
+FIELDS = (
+    frozenset(_CORE) | _POLICY | {key for pair in _ACTIONS.items() for key in (pair[0], *pair[1])}
+)
+
+
+def check_id(job_id: str) -> str:
+    """An id that is safe in every sink: letters, digits, ``_ . : @ + -``, at most 128.
+
+    Raises InvalidJob.
+    """
+    shown = repr(job_id[:40] + ("…" if len(job_id) > 40 else ""))
+    if len(job_id) > ID_LIMIT:
+        message = f"the id {shown} has {len(job_id)} characters; at most {ID_LIMIT} are allowed"
+    elif not _ID.fullmatch(job_id):
+        message = (
+            f"the id {shown} is not allowed: use letters, digits and _ . : @ + -, "
+            "beginning with a letter, a digit or _"
+        )
+    else:
+        return job_id
+    raise InvalidJob(message, where="$.id")
+
+
+def job_from_record(record: Mapping[str, Any]) -> Job:
+    """The job that a record declares, without progress (see ``timetable.bind``).
+
+    Raises InvalidJob; its ``where`` is the path of the offending field.
+    """
+    if not isinstance(record, Mapping):
+        message = f"a job is an object with an id and a schedule, not {type(record).__name__}"
+        raise InvalidJob(message, where="$")
+    known = {key: value for key, value in record.items() if key in FIELDS and value is not None}
+    extra = {key: value for key, value in record.items() if key not in FIELDS} or None
+    job_id = check_id(_text(known, "id", required=True))
+    try:
+        return Job(
+            id=job_id,
+            name=_name(known, job_id),
+            schedule=_text(known, "schedule", required=True),
+            tz=_text(known, "tz") or "UTC",
+            action=_action(known),
+            policy=_policy(known),
+            deliver=_deliver(known.get("deliver")),
+            tags=_convert(known.get("tags", ()), tuple[str, ...], "$.tags"),
+            app=_text(known, "app") or None,
+            paused=_paused(known.get("paused")),
+            extra=extra,
+        )
+    except InvalidJob as error:
+        error.job_id = job_id
+        raise
+
+
+def unknown_field(key: str) -> InvalidJob:
+    """What to say where unknown keys are mistakes (``add``), not a newer acron's (files)."""
+    near = get_close_matches(key, sorted(FIELDS), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return InvalidJob(f"a job has no field {key!r}{hint}", where=f"$.{key}")
+
+
+def job_to_record(job: Job) -> dict[str, Any]:
+    """What was declared, as a flat record of JSON values; ``job_from_record`` takes it back."""
+    record: dict[str, Any] = {"id": job.id}
+    if job.name != job.id:
+        record["name"] = job.name
+    record["schedule"] = job.schedule
+    if job.tz != "UTC":
+        record["tz"] = job.tz
+    record |= _action_record(job.action)
+    if job.policy is not DEFAULT_POLICY:
+        record |= _plain(job.policy)
+    if job.deliver is not None:
+        record["deliver"] = list(job.deliver)
+    if job.tags:
+        record["tags"] = list(job.tags)
+    if job.app is not None:
+        record["app"] = job.app
+    if job.paused is not None:
+        record["paused"] = job.paused or True
+    return record | (job.extra or {})
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """A job as ``--json`` prints it: its record, its state and how far it has come."""
+    progress = {key: _plain(getattr(job, key)) for key in PROGRESS}
+    return job_to_record(job) | {"name": job.name, "tz": job.tz, "state": job.state} | progress
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """A run as ``--json`` prints it."""
+    return {key: _plain(value) for key, value in asdict(run).items()}
+
+
+def skip_json(skip: Skip) -> dict[str, Any]:
+    """A skip as ``--json`` prints it."""
+    return {key: _plain(value) for key, value in asdict(skip).items()}
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value)
+
+
+def _convert(value: Any, kind: Any, where: str) -> Any:
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        raise InvalidJob(message, where=where + path.rstrip("`")) from None
+
+
+def _text(record: Mapping[str, Any], key: str, *, required: bool = False) -> str:
+    value = record.get(key, "")
+    if not isinstance(value, str):
+        message = f"expected text, got {type(value).__name__}"
+        raise InvalidJob(message, where=f"$.{key}")
+    if required and not value.strip():
+        message = f"a job needs {'an' if key == 'id' else 'a'} {key}"
+        raise InvalidJob(message, where=f"$.{key}")
+    return value
+
+
+def _name(record: Mapping[str, Any], job_id: str) -> str:
+    name = _text(record, "name") or job_id
+    if len(name) > NAME_LIMIT or _UNPRINTABLE.search(name):
+        message = f"a name is one printable line of at most {NAME_LIMIT} characters"
+        raise InvalidJob(message, where="$.name")
+    return name
+
+
+def _paused(value: Any) -> str | None:
+    if value is None or value is False:
+        return None
+    return "" if value is True else str(_convert(value, str, "$.paused"))
+
+
+def _deliver(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    targets = value.split(",") if isinstance(value, str) else value
+    texts: tuple[str, ...] = _convert(targets, tuple[str, ...], "$.deliver")
+    clean = tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    for target in clean:
+        if len(target) > TARGET_LIMIT or _UNPRINTABLE.search(target):
+            message = f"a target is one printable line of at most {TARGET_LIMIT} characters"
+            raise InvalidJob(message, where="$.deliver")
+    return clean
+
+
+def _action(record: Mapping[str, Any]) -> ActionSpec:
+    kinds = [kind for kind in _ACTIONS if kind in record]
+    if len(kinds) != 1:
+        found = " and ".join(kinds) or "none"
+        message = f"a job does one thing: command, call or action; found {found}"
+        raise InvalidJob(message, where="$")
+    kind = kinds[0]
+    for other, keys in _ACTIONS.items():
+        for key in keys:
+            if other != kind and key in record:
+                message = f"{key!r} goes with {other!r}, and this job has {kind!r}"
+                raise InvalidJob(message, where=f"$.{key}")
+    details = {key: record[key] for key in _ACTIONS[kind] if key in record}
+    if kind == "command":
+        spec: ActionSpec = _convert(
+            {"kind": kind, "command": record[kind], **details}, Command, "$"
+        )
+    elif kind == "call":
+        spec = _convert({"kind": kind, "name": record[kind], **details}, Call, "$")
+    else:
+        spec = _convert({"kind": "custom", "action": record[kind], **details}, Custom, "$")
+    return spec
+
+
+def _action_record(spec: ActionSpec) -> dict[str, Any]:
+    plain: dict[str, Any] = _plain(spec)
+    del plain["kind"]
+    if isinstance(spec, Call):
+        name = plain.pop("name")
+        return {"call": name, **({"kwargs": spec.kwargs} if spec.kwargs else {})}
+    if isinstance(spec, Custom) and not spec.data:
+        del plain["data"]
+    return plain
+
+
+def _policy(record: Mapping[str, Any]) -> Policy:
+    given = {key: record[key] for key in record if key in _POLICY}
+    if not given:
+        return DEFAULT_POLICY
+    for key in _DURATIONS:
+        if key in given:
+            given[key] = _seconds(given[key], f"$.{key}")
+    if "retry" in given:
+        given["retry"] = _retry(given["retry"])
+    for key in ("start", "until"):
+        if key in given:
+            given[key] = _instant(given[key], f"$.{key}")
+    policy: Policy = _convert(given, Policy, "$")
+    _check_policy(policy)
+    return DEFAULT_POLICY if policy == DEFAULT_POLICY else policy
+
+
+def _check_policy(policy: Policy) -> None:
+    for key in ("repeat", "catch_up_limit", "max_running", "pause_after"):
+        value = getattr(policy, key)
+        if value is not None and value < 1:
+            raise InvalidJob(f"must be at least 1, not {value}", where=f"$.{key}")
+    if policy.timeout == 0:
+        raise InvalidJob("must be longer than nothing", where="$.timeout")
+    if policy.retry is not None and policy.retry.attempts < 1:
+        raise InvalidJob("must be at least 1", where="$.retry.attempts")
+    if policy.start and policy.until and policy.until <= policy.start:
+        raise InvalidJob("must be later than start", where="$.until")
+
+
+def _retry(value: Any) -> dict[str, Any]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"attempts": value}
+    plain = _plain(value) if isinstance(value, msgspec.Struct) else value
+    if not isinstance(plain, Mapping):
+        message = f"expected a number of attempts or an object, got {type(value).__name__}"
+        raise InvalidJob(message, where="$.retry")
+    return {
+        key: _seconds(item, f"$.retry.{key}") if key in _RETRY_DURATIONS else item
+        for key, item in plain.items()
+    }
+
+
+def _seconds(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, timedelta)):
+        raise InvalidJob(f"expected a duration, got {type(value).__name__}", where=where)
+    try:
+        seconds = 0.0 if value == 0 else duration(value)
+    except ScheduleError as error:
+        raise InvalidJob(str(error), where=where) from None
+    if seconds < 0:
+        raise InvalidJob("a duration is not negative", where=where)
+    return seconds
+
+
+def _instant(value: Any, where: str) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            message = f"{value!r} is not an instant; write 2026-12-01T09:00+01:00"
+            raise InvalidJob(message, where=where) from None
+    if not isinstance(value, datetime):
+        kind = "a date without a time" if isinstance(value, date) else type(value).__name__
+        raise InvalidJob(f"expected an instant, got {kind}", where=where)
+    if value.tzinfo is None:
+        message = f"{value.isoformat()} has no zone; write {value.isoformat()}Z for UTC"
+        raise InvalidJob(message, where=where)
+    return value.astimezone(UTC)

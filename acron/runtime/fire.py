@@ -1,0 +1,122 @@
+"""The way of a fire: due → claim → run → record → deliver. The chain and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from acron.abc import Context
+from acron.events import Delivered, Finished, Skipped, Started
+from acron.model import Decision, End, Job, Outcome, Run, RunState
+from acron.runtime.claim import Decider
+from acron.runtime.run import Attempt, contain, failed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from acron.runtime import Runtime
+
+#: Rows in one claim; larger ones would hold the store, and the loop, for too long.
+BATCH = 500
+
+
+async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
+    """Claim all that is due, in batches no larger than the free slots, and start it."""
+    started = 0
+    while (room := min(rt.free, BATCH)) > 0:
+        now = rt.clock.now()
+        decisions = await claim(rt, now, room, only)
+        started += start(rt, decisions)
+        if only is not None or not _more(decisions, room, now):
+            break
+    return started
+
+
+def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
+    """Whether another claim at ``now`` would find something: the batch was full, or one of its
+    jobs owes a further instant already."""
+    if len(decisions) >= room:
+        return True
+    dues = (decision.job.due_at for decision in decisions if decision.job is not None)
+    return any(due is not None and due <= now for due in dues)
+
+
+async def claim(
+    rt: Runtime, now: datetime, room: int, only: str | None
+) -> list[Decision]:
+    """Commit what is ours before anything of it has an effect."""
+    decide = Decider(now, rt.serving_since, rt.node_id)
+    decisions = await rt.store.claim(now, room, rt.can_run, decide, only=only)
+    if only is None:
+        rt.looked(now, held=decide.held, full=len(decisions) >= rt.free)
+    return decisions
+
+
+def start(rt: Runtime, decisions: list[Decision]) -> int:
+    """Start every run that was claimed, each in a task of its own; tell of the skips."""
+    started = 0
+    for decision in decisions:
+        job = decision.job
+        if job is None:
+            continue
+        for run in decision.runs:
+            if run.state is RunState.RUNNING:
+                attempt = Attempt(job, run, rt.abandon)
+                rt.spawn(attempt, run_one_job(rt, attempt))
+                started += 1
+        if decision.skips and rt.events.wanted:
+            for skip in decision.skips:
+                rt.events.emit(Skipped(rt.clock.now(), job, skip))
+    return started
+
+
+async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
+    """A claimed run from its start to its delivery."""
+    try:
+        outcome = await run(rt, attempt)
+    except GeneratorExit as error:
+        # A future that carries one closes every inner frame and surfaces here, in the outermost.
+        if not attempt.in_task():
+            raise  # the loop is gone, and the coroutine is being closed
+        outcome = failed(error)
+    await conclude(rt, attempt, outcome)
+
+
+async def run(rt: Runtime, attempt: Attempt) -> Outcome:
+    """Make one attempt with the action that the job names."""
+    job, claimed = attempt.job, attempt.run
+    if rt.events.wanted:
+        rt.events.emit(Started(claimed.started_at or rt.clock.now(), job, claimed))
+    context = Context(job, claimed, rt.reporter(attempt))
+    return await contain(attempt, lambda: rt.action_of(job).run(job.action, context))
+
+
+async def conclude(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
+    """Record the end and deliver. Also the way out for an attempt that was abandoned."""
+    ended = await record(rt, attempt, outcome)
+    if ended is not None:
+        await deliver(rt, *ended)
+
+
+async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> tuple[Job, Run] | None:
+    """Make the end durable, fenced by the claim's token; None when it was not ours to end."""
+    now = rt.clock.now()
+    end = End(run_id=attempt.run.id, token=attempt.run.token, finished_at=now, outcome=outcome)
+    decision = await rt.recorder.record(end)
+    rt.release(attempt)
+    if decision is None:
+        return None
+    ended, *retries = decision.runs
+    job = decision.job or attempt.job
+    rt.ended(job, ended, retries[0] if retries else None)
+    if rt.events.wanted:
+        rt.events.emit(Finished(now, job, ended, retries[0] if retries else None))
+    return job, ended
+
+
+async def deliver(rt: Runtime, job: Job, ended: Run) -> None:
+    """Send the output where it was meant to go."""
+    if not ended.deliveries:
+        return
+    told = await rt.deliverer.deliver(job, ended)
+    if rt.events.wanted:
+        rt.events.emit(Delivered(rt.clock.now(), job, told))

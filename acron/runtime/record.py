@@ -1,0 +1,174 @@
+"""Write how a run ended: finished, to be retried, or the job paused. Group commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from acron.errors import StoreError
+from acron.model import (
+    OUTPUT_LIMIT,
+    Command,
+    Decision,
+    Delivery,
+    End,
+    Job,
+    Outcome,
+    Retry,
+    Run,
+    RunState,
+)
+from acron.text import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acron.abc import Store
+
+log = logging.getLogger("acron.runtime")
+
+_FAILURES = frozenset({RunState.FAILED, RunState.TIMED_OUT})
+_CUT_SHORT = frozenset({RunState.INTERRUPTED, RunState.UNKNOWN})
+_LONGEST_WAIT = 5.0
+
+
+def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Decision:
+    """What the end of ``run`` makes of it and of its job. Pure."""
+    outcome = end.outcome
+    ended = replace(
+        run,
+        state=outcome.state,
+        finished_at=end.finished_at,
+        output=cut(outcome.output, OUTPUT_LIMIT),
+        error=outcome.error,
+    )
+    if job is None:
+        return Decision(None, runs=(ended,))
+    wait = _retry_in(job, run, outcome)
+    if wait is not None:
+        again = Run(
+            id=f"r{mint()}",
+            job_id=job.id,
+            scheduled_at=run.scheduled_at,
+            attempt=run.attempt + 1,
+            due_at=end.finished_at + timedelta(seconds=wait),
+        )
+        return Decision(job, runs=(ended, again))
+    told = replace(ended, deliveries=_deliveries(job, ended))
+    return Decision(_streak(job, ended), runs=(told,))
+
+
+def _retry_in(job: Job, run: Run, outcome: Outcome) -> float | None:
+    """Seconds until the next attempt; None when this one was the last."""
+    if outcome.state in _CUT_SHORT:
+        return 0.0 if job.policy.idempotent else None
+    retry = job.policy.retry
+    if retry is None or outcome.state not in _FAILURES or run.attempt >= retry.attempts:
+        return None
+    if outcome.raised and not set(retry.on) & set(outcome.raised):
+        return None
+    return backoff(retry, run)
+
+
+def backoff(retry: Retry, run: Run) -> float:
+    """Seconds to wait after the failed ``run``: exponential, capped, and lengthened by a jitter
+    that comes from a hash of the run's id, so that the same run always waits the same."""
+    wait = min(retry.delay * retry.factor ** (run.attempt - 1), retry.max_delay)
+    spread = blake2b(run.id.encode(), digest_size=4).digest()
+    return wait * (1 + retry.jitter * int.from_bytes(spread, "big") / 2**32)
+
+
+def _streak(job: Job, ended: Run) -> Job:
+    """Count failures in a row; at ``pause_after`` of them the job pauses itself."""
+    if ended.state is RunState.SUCCEEDED:
+        return replace(job, failures=0) if job.failures else job
+    if ended.state not in _FAILURES:
+        return job
+    failures = job.failures + 1
+    limit = job.policy.pause_after
+    if limit is not None and failures >= limit and job.paused is None:
+        return replace(
+            job,
+            failures=failures,
+            paused=f"failed {failures} times in a row: {ended.error}",
+            revision=job.revision + 1,
+        )
+    return replace(job, failures=failures)
+
+
+def _deliveries(job: Job, ended: Run) -> tuple[Delivery, ...]:
+    """Who is to be told. Silence is for success without output, never for a failure."""
+    if ended.state in {RunState.INTERRUPTED, RunState.CANCELLED}:
+        return ()
+    if ended.state is RunState.SUCCEEDED and not (ended.output or "").strip():
+        return ()
+    if job.deliver is not None:
+        targets = job.deliver
+    else:
+        targets = ("local",) if isinstance(job.action, Command) else ()
+    return tuple(Delivery(target) for target in targets)
+
+
+class Recorder:
+    """Gathers ends while a commit is in flight and writes them together.
+
+    Whoever ends a run is told only when that is durable. A store that fails is tried again
+    until it takes them: an end is never dropped while the process lives.
+    """
+
+    def __init__(self, store: Store, trouble: Callable[[str, BaseException], None]) -> None:
+        self._store = store
+        self._trouble = trouble
+        self._waiting: list[tuple[End, asyncio.Future[Decision | None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def record(self, end: End) -> Decision | None:
+        """The decision that was stored; None when the end was rejected: the run is not ours."""
+        future: asyncio.Future[Decision | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((end, future))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write(), name="acron-recorder")
+        return await future
+
+    async def _write(self) -> None:
+        batch: list[tuple[End, asyncio.Future[Decision | None]]] = []
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                decisions = await self._commit([end for end, _ in batch])
+                for (_, future), decision in zip(batch, decisions, strict=True):
+                    if not future.done():
+                        future.set_result(decision)
+        except BaseException as error:
+            for _, future in (*batch, *self._waiting):
+                if not future.done():
+                    future.set_exception(StoreError(f"the end of a run was not recorded: {error}"))
+            raise
+        finally:
+            self._writer = None
+
+    async def _commit(self, ends: list[End]) -> list[Decision | None]:
+        wait = 0.1
+        while True:
+            try:
+                return await self._store.finish(ends, settle)
+            except StoreError as error:
+                self._trouble(f"cannot record the end of {len(ends)} runs", error)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def close(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
+        """Let what waits be written, for at most ``timeout`` seconds."""
+        writer = self._writer
+        if writer is None:
+            return
+        _, late = await asyncio.wait({writer}, timeout=timeout)
+        if late:
+            log.error("%d ends could not be recorded in %g s", len(self._waiting), timeout)
+            writer.cancel()
+            await asyncio.wait({writer}, timeout=1.0)

@@ -1,0 +1,104 @@
+"""Whether jobs fire, told from what the nodes say of themselves."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 (msgspec reads the annotations)
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from acron.model import Node  # noqa: TC001 (msgspec reads the annotations)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Health = Literal["not running", "stalled", "failing", "draining", "ok"]
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What ``status`` tells. ``state`` is that of the best node."""
+
+    state: Health
+    store: str
+    provider: str | None = None
+    heartbeat_at: datetime | None = None
+    last_success_at: datetime | None = None
+    last_error: str | None = None
+    jobs: int = 0
+    next_fire_at: datetime | None = None
+    running: int = 0
+    parked: tuple[str, ...] = ()  # jobs that no live node can run
+    abandoned: tuple[str, ...] = ()  # coroutines and threads that would not end
+    problems: tuple[str, ...] = ()
+    nodes: tuple[Node, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        return self.state in {"ok", "draining"}
+
+
+def stale_after(node: Node) -> float:
+    """Seconds of silence after which a node counts as stalled."""
+    return 3 * node.interval + 20.0
+
+
+def health(node: Node, now: datetime) -> Health:
+    """How one node is."""
+    if not node.alive:
+        return "not running"
+    bound = stale_after(node)
+    if node.heartbeat_at is None or (now - node.heartbeat_at).total_seconds() > bound:
+        return "stalled"
+    if node.draining:
+        return "draining"
+    success = node.last_success_at or node.started_at
+    if node.last_error is not None and success < node.heartbeat_at:
+        return "failing"
+    return "ok" if (now - success).total_seconds() <= bound else "failing"
+
+
+_BEST_FIRST: tuple[Health, ...] = ("ok", "draining", "failing", "stalled", "not running")
+
+
+def judge(
+    now: datetime,
+    nodes: Sequence[Node],
+    *,
+    store: str,
+    jobs: int,
+    next_fire_at: datetime | None,
+    parked: tuple[str, ...],
+    problems: tuple[str, ...],
+) -> Status:
+    """One status from all nodes: the best of them stands for the store."""
+    if not nodes:
+        return Status(
+            state="not running",
+            store=store,
+            jobs=jobs,
+            next_fire_at=next_fire_at,
+            problems=problems,
+        )
+    ranked = sorted(
+        nodes,
+        key=lambda node: (
+            _BEST_FIRST.index(health(node, now)),
+            -(node.heartbeat_at or node.started_at).timestamp(),
+        ),
+    )
+    best = ranked[0]
+    return Status(
+        state=health(best, now),
+        store=store,
+        provider=best.provider or None,
+        heartbeat_at=best.heartbeat_at,
+        last_success_at=best.last_success_at,
+        last_error=best.last_error,
+        jobs=jobs,
+        next_fire_at=next_fire_at,
+        running=sum(node.running for node in nodes if node.alive),
+        parked=parked,
+        abandoned=tuple(label for node in nodes if node.alive for label in node.abandoned),
+        problems=problems,
+        nodes=tuple(ranked),
+    )

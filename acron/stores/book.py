@@ -1,0 +1,513 @@
+"""The state of a store in memory: all of MemoryStore, and what a journal is replayed into.
+
+A transaction is two steps. Its function reads the book and gives ``Changes``; nothing else of
+the book differs then. ``apply`` makes them true: at once in memory, after the commit on disk,
+and line by line in a replay.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from acron.model import Decision, Due, End, Job, Outcome, Run, RunState, Skip
+from acron.stores.agenda import Agenda
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from acron.abc import Change, Decide, Settle
+    from acron.stores.agenda import Queue, Row
+
+# An enum's members cost a descriptor call each time they are looked up.
+PENDING = RunState.PENDING
+RUNNING = RunState.RUNNING
+UNSENT = frozenset({"pending", "sending"})
+DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
+#: Stale rows that the agenda may hold before it is swept.
+SLACK = 1000
+
+
+class Changes(Struct):
+    """What a transaction writes: to each job in ``ids`` the decision in the same place.
+
+    ``token`` is the newest fencing token given out, ``prune`` an instant and a number (see
+    ``Store.prune``), ``news`` whether whoever waits for changes should look again.
+    """
+
+    ids: list[str]
+    decisions: list[Decision]
+    token: int
+    prune: tuple[datetime, int] | None = None
+    news: bool = False
+
+
+class Book:
+    """Jobs, runs, skips and what is due, with the transactions of ``Store`` as functions."""
+
+    __slots__ = (
+        "_agenda",
+        "_history",
+        "_keys",
+        "_names",
+        "_newest",
+        "_sorted",
+        "jobs",
+        "open",
+        "pending",
+        "runs",
+        "skips",
+        "token",
+        "unsent",
+    )
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.pending: dict[str, Run] = {}
+        self.runs: dict[str, Run] = {}  # running and ended, by token
+        self.open: dict[str, dict[str, Run]] = {}  # pending and running, by job
+        self.unsent: dict[str, Run] = {}  # ended, with deliveries to make
+        self.skips: list[Skip] = []  # oldest first
+        self.token = 0
+        self._agenda = Agenda()
+        self._history: dict[str, list[str]] = {}  # ids in ``runs``, by job
+        self._newest = 0  # the largest token in ``runs``
+        self._sorted = True  # whether ``runs`` is in the order of tokens
+        self._keys: list[str] | None = None  # ids in order, when asked for
+        self._names: dict[str, set[str]] | None = None  # ids by name, when asked for
+
+    def mint(self) -> int:
+        self.token += 1
+        return self.token
+
+    # transactions: each gives Changes and leaves the book as it is
+
+    def write(self, ids: Sequence[str], change: Change) -> Changes:
+        decisions: list[Decision] = []
+        touched: dict[str, Decision] = {}
+        for job_id in ids:
+            before = touched.get(job_id)
+            job = self.jobs.get(job_id) if before is None else before.job
+            runs = self.open.get(job_id, {})
+            if before is not None:
+                runs = runs | {run.id: run for run in before.runs}
+                runs = {key: run for key, run in runs.items() if not run.state.ended}
+            decision = change(job_id, job, tuple(runs.values()), self.mint)
+            earlier = () if before is None else before.runs
+            touched[job_id] = Decision(decision.job, earlier + decision.runs)
+            decisions.append(decision)
+        return Changes(list(ids), decisions, self.token, news=True)
+
+    def claim(
+        self,
+        now: datetime,
+        limit: int,
+        can_run: Collection[str],
+        decide: Decide,
+        only: str | None = None,
+    ) -> Changes:
+        """See ``Store.claim``. Takes rows out of the agenda: after this, ``apply`` or ``sweep``."""
+        changes = Changes([], [], 0)
+        left: list[tuple[Queue, Row]] = []
+        try:
+            if only is not None and limit > 0:
+                self._claim_job(only, self._due_of(only, now, can_run), decide, changes)
+            elif limit > 0:
+                self._claim_rows(self._agenda.take(now, can_run), limit, decide, changes, left)
+        except BaseException:
+            self.sweep()
+            raise
+        self._agenda.put_back(left)
+        changes.token = self.token
+        return changes
+
+    def _claim_rows(
+        self,
+        rows: Iterable[tuple[Queue, Row]],
+        limit: int,
+        decide: Decide,
+        changes: Changes,
+        left: list[tuple[Queue, Row]],
+    ) -> None:
+        jobs, pending, opened, mint = self.jobs, self.pending, self.open, self.mint
+        ids, decisions = changes.ids, changes.decisions
+        decided: set[str] = set()
+        previous: Row | None = None
+        for queue, row in rows:
+            due_at, job_id, run_id = row
+            job = jobs.get(job_id)
+            run = pending.get(run_id) if run_id else None
+            if job is None or row == previous or job.action.needs != queue.needs:
+                continue  # stale, or there twice
+            if run_id:
+                if run is None or run.due_at != due_at:
+                    continue
+            elif job.due_at != due_at:
+                continue
+            previous = row
+            if job_id in decided:
+                left.append((queue, row))
+                continue
+            live: tuple[Run, ...] = ()
+            if job_id in opened:
+                live = tuple([one for one in opened[job_id].values() if one.live])
+            decision = decide(Due(job, run, live), mint)
+            if decision is None:
+                left.append((queue, row))
+                continue
+            decided.add(job_id)
+            ids.append(job_id)
+            decisions.append(decision)
+            if _still_due(decision, row):
+                left.append((queue, row))
+            if len(ids) >= limit:
+                break
+
+    def _claim_job(
+        self, job_id: str, rows: Iterable[Due], decide: Decide, changes: Changes
+    ) -> None:
+        for due in rows:
+            if (decision := decide(due, self.mint)) is not None:
+                changes.ids.append(job_id)
+                changes.decisions.append(decision)
+                break
+
+    def _due_of(self, job_id: str, now: datetime, can_run: Collection[str]) -> list[Due]:
+        job = self.jobs.get(job_id)
+        if job is None or job.action.needs not in can_run:
+            return []
+        opened = self.open.get(job_id, {}).values()
+        live = tuple(run for run in opened if run.live)
+        rows: list[tuple[datetime, str, Run | None]] = [
+            (run.due_at, run.id, run) for run in opened if run.state is PENDING
+        ]
+        if job.due_at is not None:
+            rows.append((job.due_at, "", None))
+        owed = sorted((row for row in rows if row[0] <= now), key=lambda row: row[:2])
+        return [Due(job, run, live) for _, _, run in owed]
+
+    def finish(self, ends: Sequence[End], settle: Settle) -> tuple[Changes, list[Decision | None]]:
+        changes = Changes([], [], 0)
+        results: list[Decision | None] = []
+        runs, jobs, opened, mint = self.runs, self.jobs, self.open, self.mint
+        touched: dict[str, Job | None] = {}
+        ended: set[str] = set()
+        for end in ends:
+            run_id = end.run_id
+            run = runs.get(run_id)
+            if run is None or run.token != end.token or run.state is not RUNNING or run_id in ended:
+                results.append(None)
+                continue
+            job_id = run.job_id
+            job = touched[job_id] if job_id in touched else jobs.get(job_id)
+            decision = settle(job, run, end, mint)
+            ended.add(run_id)
+            touched[job_id] = job = decision.job
+            changes.ids.append(job_id)
+            changes.decisions.append(decision)
+            results.append(decision)
+            if len(opened[job_id]) > 1 or (
+                job is not None
+                and job.next_fire_at is not None
+                and job.next_fire_at <= end.finished_at
+            ):
+                changes.news = True  # what waited for this end can go on
+        changes.token = self.token
+        return changes, results
+
+    def recover(
+        self, now: datetime, settle: Settle, dead: Callable[[str], bool], node: str | None
+    ) -> Changes:
+        """``dead`` says whether a node is; ``node`` takes over what they had to deliver."""
+        lost = [
+            run
+            for opened in self.open.values()
+            for run in opened.values()
+            if run.state is RUNNING and run.node is not None and dead(run.node)
+        ]
+        lost.sort(key=lambda run: run.token)
+        ends = [End(run_id=run.id, token=run.token, finished_at=now, outcome=DIED) for run in lost]
+        changes, _ = self.finish(ends, settle)
+        if node is not None:
+            for run in self.unsent.values():
+                if run.node is not None and run.node != node and dead(run.node):
+                    self._adopt(run, node, changes)
+        changes.news = bool(changes.ids)
+        return changes
+
+    def _adopt(self, run: Run, node: str, changes: Changes) -> None:
+        deliveries = tuple(
+            replace(one, state="unknown") if one.state == "sending" else one
+            for one in run.deliveries
+        )
+        # The run's own end is in the same transaction only if its node died in between; the job
+        # that end left must not be overwritten with the one before it.
+        job = self.jobs.get(run.job_id)
+        for job_id, decision in zip(changes.ids, changes.decisions, strict=True):
+            if job_id == run.job_id:
+                job = decision.job
+        changes.ids.append(run.job_id)
+        changes.decisions.append(Decision(job, (replace(run, node=node, deliveries=deliveries),)))
+
+    def mark(self, run: Run) -> Changes | None:
+        stored = self.runs.get(run.id)
+        if (
+            stored is None
+            or not stored.state.ended
+            or stored.token != run.token
+            or stored.node != run.node
+            or stored.deliveries == run.deliveries
+        ):
+            return None
+        marked = replace(stored, deliveries=run.deliveries)
+        return self._one_run(marked, news=False)
+
+    def request_cancel(self, run_id: str, now: datetime) -> tuple[Changes | None, Run | None]:
+        run = self.run(run_id)
+        if run is None or run.state.ended or (run.state is RUNNING and run.cancel_requested):
+            return None, run
+        if run.state is PENDING:
+            run = replace(
+                run,
+                state=RunState.CANCELLED,
+                finished_at=now,
+                cancel_requested=True,
+                error="cancelled before it started",
+            )
+        else:
+            run = replace(run, cancel_requested=True)
+        return self._one_run(run, news=True), run
+
+    def _one_run(self, run: Run, *, news: bool) -> Changes:
+        decision = Decision(self.jobs.get(run.job_id), (run,))
+        return Changes([run.job_id], [decision], self.token, news=news)
+
+    def prune(self, before: datetime, keep: int) -> tuple[Changes | None, int]:
+        count = sum(1 for _ in self._old_runs(before, keep))
+        count += len(self.skips) - len(self._kept_skips(before, keep))
+        if not count:
+            return None, 0
+        return Changes([], [], self.token, prune=(before, keep)), count
+
+    # making it so
+
+    def apply(self, changes: Changes) -> bool:
+        """Make ``changes`` true; whether whoever waits for changes should look again."""
+        news = changes.news
+        jobs, put_run = self.jobs, self._put_run
+        for job_id, decision in zip(changes.ids, changes.decisions, strict=True):
+            job = decision.job
+            old = jobs.get(job_id)
+            if job is not old:
+                self._put_job(job_id, old, job)
+            for run in decision.runs:
+                news |= put_run(run)
+            if decision.skips:
+                self.skips.extend(decision.skips)
+        if changes.prune is not None:
+            self._forget(*changes.prune)
+        self.token = max(self.token, changes.token)
+        if self._agenda.size > 2 * (len(jobs) + len(self.pending)) + SLACK:
+            self.sweep()
+        return news
+
+    def _put_job(self, job_id: str, old: Job | None, job: Job | None) -> None:
+        if old is None or job is None:
+            self._keys = None
+        if self._names is not None and (old is None or job is None or old.name != job.name):
+            self._names = None
+        if job is None:
+            self.jobs.pop(job_id, None)
+            return
+        self.jobs[job_id] = job
+        if old is None or (old.action is not job.action and old.action.needs != job.action.needs):
+            old = None
+            for run in self.open.get(job_id, {}).values():
+                if run.state is PENDING:
+                    self._agenda.push(job.action.needs, (run.due_at, job_id, run.id))
+        if job.next_fire_at is not None:
+            due = job.due_at
+            if due is not None and (old is None or old.due_at != due):
+                self._agenda.push(job.action.needs, (due, job_id, ""))
+
+    def _put_run(self, run: Run) -> bool:
+        """Keep ``run``; whether it waits for its time."""
+        run_id, job_id, state = run.id, run.job_id, run.state
+        opened = self.open.get(job_id)
+        if state is PENDING:
+            old = self.pending.get(run_id)
+            self.pending[run_id] = run
+            if opened is None:
+                self.open[job_id] = {run_id: run}
+            else:
+                opened[run_id] = run
+            job = self.jobs.get(job_id)
+            if job is not None and (old is None or old.due_at != run.due_at):
+                self._agenda.push(job.action.needs, (run.due_at, job_id, run_id))
+            return True
+        if run_id not in self.runs:
+            self._begin(run)
+        self.runs[run_id] = run
+        if state is RUNNING:
+            if opened is None:
+                self.open[job_id] = {run_id: run}
+            else:
+                opened[run_id] = run
+            return False
+        if opened is not None and opened.pop(run_id, None) is not None and not opened:
+            del self.open[job_id]
+        if run.deliveries or self.unsent:
+            if any(one.state in UNSENT for one in run.deliveries):
+                self.unsent[run_id] = run
+            else:
+                self.unsent.pop(run_id, None)
+        return False
+
+    def _begin(self, run: Run) -> None:
+        """It was claimed, or ended unclaimed: it waits no more."""
+        if self.pending:
+            self.pending.pop(run.id, None)
+        history = self._history.get(run.job_id)
+        if history is None:
+            self._history[run.job_id] = [run.id]
+        else:
+            history.append(run.id)
+        if run.token <= self._newest:
+            self._sorted = False
+        else:
+            self._newest = run.token
+
+    def sweep(self) -> None:
+        """Build the agenda anew from what is stored."""
+        self._agenda = agenda = Agenda()
+        for job in self.jobs.values():
+            if (due := job.due_at) is not None:
+                agenda.push(job.action.needs, (due, job.id, ""))
+        for run in self.pending.values():
+            job_of_run = self.jobs.get(run.job_id)
+            if job_of_run is not None:
+                agenda.push(job_of_run.action.needs, (run.due_at, run.job_id, run.id))
+
+    def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
+        for run_ids in self._history.values():
+            ended = [self.runs[one] for one in run_ids if self.runs[one].state.ended]
+            ended.sort(key=_newness, reverse=True)
+            for place, run in enumerate(ended):
+                if place >= keep or (run.finished_at is not None and run.finished_at < before):
+                    yield run
+
+    def _kept_skips(self, before: datetime, keep: int) -> list[Skip]:
+        counts: dict[str, int] = {}
+        kept: list[Skip] = []
+        for skip in reversed(self.skips):
+            count = counts[skip.job_id] = counts.get(skip.job_id, 0) + 1
+            if count <= keep and (skip.recorded_at or skip.scheduled_at) >= before:
+                kept.append(skip)
+        kept.reverse()
+        return kept
+
+    def _forget(self, before: datetime, keep: int) -> None:
+        gone = list(self._old_runs(before, keep))
+        for run in gone:
+            del self.runs[run.id]
+            self.unsent.pop(run.id, None)
+        for job_id in {run.job_id for run in gone}:
+            left = [one for one in self._history[job_id] if one in self.runs]
+            if left:
+                self._history[job_id] = left
+            else:
+                del self._history[job_id]
+        self.skips = self._kept_skips(before, keep)
+
+    # questions
+
+    def nodes_at_work(self) -> set[str | None]:
+        """Nodes with a run to end or a delivery to make."""
+        busy = {run.node for opened in self.open.values() for run in opened.values()}
+        return busy | {run.node for run in self.unsent.values()}
+
+    def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
+        return self._agenda.next_after(after, can_run, self._holds)
+
+    def _holds(self, needs: str, row: Row) -> bool:
+        due_at, job_id, run_id = row
+        job = self.jobs.get(job_id)
+        if job is None or job.action.needs != needs:
+            return False
+        if not run_id:
+            return job.due_at == due_at
+        run = self.pending.get(run_id)
+        return run is not None and run.due_at == due_at
+
+    def named(self, name: str) -> list[Job]:
+        if self._names is None:
+            self._names = {}
+            for job in self.jobs.values():
+                self._names.setdefault(job.name.casefold(), set()).add(job.id)
+        return [self.jobs[one] for one in sorted(self._names.get(name.casefold(), ()))]
+
+    def page(self, after: str, limit: int) -> list[Job]:
+        if self._keys is None:
+            self._keys = sorted(self.jobs)
+        start = bisect_right(self._keys, after)
+        return [self.jobs[one] for one in self._keys[start : start + max(limit, 0)]]
+
+    def run(self, run_id: str) -> Run | None:
+        return self.runs.get(run_id) or self.pending.get(run_id)
+
+    def list_runs(
+        self, job_id: str | None, state: RunState | None, node: str | None, limit: int
+    ) -> list[Run]:
+        """See ``Store.runs``."""
+        if job_id is not None:
+            rows: Iterable[Run] = self._runs_of(job_id)
+        elif state is PENDING or state is RUNNING:
+            rows = (run for opened in self.open.values() for run in opened.values())
+        else:
+            rows = self._newest_first(state, node, limit)
+        found = [run for run in rows if _answers(run, state, node)]
+        found.sort(key=_newness, reverse=True)
+        return found[: max(limit, 0)]
+
+    def _runs_of(self, job_id: str) -> Iterator[Run]:
+        for run_id in self._history.get(job_id, ()):
+            yield self.runs[run_id]
+        for run in self.open.get(job_id, {}).values():
+            if run.state is PENDING:
+                yield run
+
+    def _newest_first(self, state: RunState | None, node: str | None, limit: int) -> Iterator[Run]:
+        if not self._sorted:
+            self.runs = dict(sorted(self.runs.items(), key=lambda item: _newness(item[1])))
+            self._sorted = True
+        claimed = (run for run in reversed(self.runs.values()) if _answers(run, state, node))
+        yield from islice(claimed, max(limit, 0))
+        yield from self.pending.values()
+
+    def list_skips(self, job_id: str | None, limit: int) -> list[Skip]:
+        rows = (one for one in reversed(self.skips) if job_id is None or one.job_id == job_id)
+        return list(islice(rows, max(limit, 0)))
+
+
+def _still_due(decision: Decision, row: Row) -> bool:
+    """Whether ``row`` is as due after the decision about it as before."""
+    due_at, _, run_id = row
+    if not run_id:
+        job = decision.job
+        return job is not None and job.next_fire_at is not None and job.due_at == due_at
+    return all(
+        run.id != run_id or (run.state is PENDING and run.due_at == due_at) for run in decision.runs
+    )
+
+
+def _answers(run: Run, state: RunState | None, node: str | None) -> bool:
+    return (state is None or run.state is state) and (node is None or run.node == node)
+
+
+def _newness(run: Run) -> tuple[int, str]:
+    return run.token, run.id

@@ -1,0 +1,489 @@
+"""Jobs in a file for people, ``jobs.json``, and what happened in a journal beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec.structs import replace
+
+from acron.abc import Store
+from acron.errors import StoreCorrupt, StoreError, StoreUnavailable
+from acron.model import Decision, RunState
+from acron.stores.book import PENDING, Book, Changes
+from acron.stores.definitions import Document, Unreadable, read
+from acron.stores.files import Files, unavailable
+from acron.stores.journal import COMPACT_BEYOND, Journal, Seen, line_of
+from acron.stores.lock import WAIT, FileLock
+from acron.stores.news import News
+from acron.stores.nodes import NodeFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from acron.abc import Change, Decide, Settle
+    from acron.model import End, Job, Node, Run, Skip
+    from acron.stores.files import Stamp
+
+    Work = Callable[[Book], tuple[Changes | None, "T"]]
+
+T = TypeVar("T")
+
+#: How often others' changes are looked for while somebody waits for them, in seconds.
+POLL = 0.5
+#: How often to start over when people edit the file at the very moment we write it.
+_TRIES = 10
+#: How long ``close`` waits for a write under way, in seconds.
+_CLOSE_WAIT = 5.0
+
+
+class _Moved(Exception):
+    """Somebody edited the definitions since they were read."""
+
+
+class JsonFileStore(Store):
+    """``/x/jobs.json`` with ``jobs.journal``, ``jobs.lock`` and ``jobs.nodes/`` beside it.
+
+    The journal is the truth; the file is rewritten when something is declared anew, never by a
+    fire, and edits by hand are taken over in the next transaction that is handed ``now``. A
+    transaction is one function in one thread, under a lock that all processes share.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        files: Files | None = None,
+        lock_wait: float = WAIT,
+        compact_beyond: int = COMPACT_BEYOND,
+    ) -> None:
+        self._path = path
+        self._files = files or Files()
+        self._lock_wait = lock_wait
+        self._compact_beyond = compact_beyond
+        self._executor: ThreadPoolExecutor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = News()
+        self._busy = 0  # transactions under way
+        self._told: tuple[Stamp | None, Stamp | None] | None = None  # what is no news any more
+        self._broken: tuple[Stamp | None, str] | None = None  # a file that we cannot read
+        self._trouble = ""  # what went wrong beside a transaction
+        self._place(path)
+
+    def _place(self, path: Path) -> None:
+        stem = path.with_suffix("") if path.suffix == ".json" else path
+        self._path = path
+        self._lock = FileLock(stem.with_name(stem.name + ".lock"), self._lock_wait)
+        journal = stem.with_name(stem.name + ".journal")
+        self._journal = Journal(journal, self._files, self._compact_beyond)
+        self._nodes = NodeFiles(stem.with_name(stem.name + ".nodes"), self._files)
+
+    @property
+    def address(self) -> str:
+        return str(self._path)
+
+    @property
+    def directory(self) -> Path:
+        return self._path.parent
+
+    # open and close
+
+    async def open(self, now: datetime, node: Node | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._news = News()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="acron-store")
+        try:
+            await self._do(lambda: self._open(now, node))
+        except BaseException:
+            await self.close()
+            raise
+
+    def _open(self, now: datetime, node: Node | None) -> None:
+        try:
+            real = self._path.resolve()  # a link stays a link, and all who come by it meet
+        except RuntimeError as error:
+            raise StoreUnavailable(f"cannot follow the link: {error}") from error
+        if real != self._path:
+            self._place(real)
+        real.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock.held():
+            if self._files.stamp(self._journal.path) is None:
+                self._journal.create()
+            self._journal.catch_up()
+            self._reconcile(now)
+            if self._broken is not None:
+                raise StoreCorrupt(self._broken[1])
+            self._look()
+        if node is not None:
+            self._nodes.open(node)
+
+    async def close(self) -> None:
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        last = asyncio.get_running_loop().run_in_executor(executor, self._let_go)
+        await asyncio.wait({last}, timeout=_CLOSE_WAIT)
+        executor.shutdown(wait=False)
+
+    def _let_go(self) -> None:
+        self._nodes.close()
+        self._journal.close()
+        self._lock.close()
+
+    # the one way in
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        if self._executor is None or self._loop is None:
+            raise StoreUnavailable("the store is not open", address=self.address)
+        self._busy += 1
+        try:
+            return await self._loop.run_in_executor(self._executor, self._guarded, work)
+        finally:
+            self._busy -= 1
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except OSError as error:
+            self._journal.forget()
+            raise unavailable(error, self.address, self._path) from error
+        except StoreError as error:
+            error.address = error.address or self.address
+            raise
+        except StopIteration as error:  # which no future can carry
+            raise RuntimeError("a function handed to the store raised StopIteration") from error
+
+    def _transact(self, now: datetime | None, work: Work[T], *, declares: bool = False) -> T:
+        with self._lock.held():
+            for _ in range(_TRIES):
+                self._catch_up()
+                try:
+                    if now is not None:
+                        self._reconcile(now)
+                    changes, result = work(self._journal.book)
+                    if changes is not None and (changes.ids or changes.prune):
+                        self._commit(changes, declares=declares)
+                except _Moved:
+                    self._journal.book.sweep()
+                except BaseException:
+                    self._journal.book.sweep()  # a claim takes rows out of the agenda
+                    raise
+                else:
+                    self._look()
+                    return result
+        raise StoreUnavailable(f"{self._path} is being edited all the time")
+
+    def _catch_up(self) -> None:
+        try:
+            others = self._journal.catch_up()
+        except FileNotFoundError:
+            if not self._journal.size:
+                raise
+            self._journal.compact()  # deleted under us: what we know is all there is
+            others = True
+        if others and self._told != self._stamps():
+            self._tell()
+
+    def _ask(self, question: Callable[[Book], T]) -> T:
+        """Answer from what is known; needs no lock, so that no stopped process stops it."""
+        with suppress(FileNotFoundError):
+            if self._journal.catch_up() and self._told != self._stamps():
+                self._tell()
+        return question(self._journal.book)
+
+    def _commit(
+        self, changes: Changes, seen: Seen | None = None, *, declares: bool = False
+    ) -> None:
+        """Make ``changes`` durable, then true."""
+        book = self._journal.book
+        line = line_of(changes, book, seen)
+        undo: Callable[[], None] | None = None
+        if seen is None and (line.jobs or line.gone):
+            jobs = {job.id: job for job in line.jobs} | dict.fromkeys(line.gone)
+            line.file, undo = self._declare(jobs, strict=declares)
+        try:
+            self._journal.append(line)
+        except BaseException:
+            if undo is not None:
+                with suppress(OSError):
+                    undo()
+            raise
+        if line.file is not None:
+            self._journal.seen = line.file
+        if book.apply(changes):
+            self._tell()
+        if self._journal.overgrown:
+            self._compact()
+
+    def _compact(self) -> None:
+        try:
+            self._journal.compact()
+            self._trouble = ""
+        except OSError as error:  # the journal as it is will do for a while
+            self._trouble = f"cannot compact the journal: {error}"
+
+    # the definitions
+
+    def _declare(
+        self, jobs: dict[str, Job | None], *, strict: bool
+    ) -> tuple[Seen | None, Callable[[], None] | None]:
+        """Write ``jobs`` into the definitions' file; how to take that back.
+
+        A job that pauses itself must end its run whatever the file is like: not ``strict``.
+        """
+        before = self._files.stamp(self._path)
+        known = self._journal.seen
+        if strict and before != known.stamp and self._broken is None:
+            raise _Moved
+        data = b""
+        if before is None:
+            if known.stamp is not None:
+                return self._refuse("the file is gone", strict=strict)
+            document = Document([])
+        else:
+            data = self._files.load(self._path)
+            try:
+                document = Document.parse(data)
+            except Unreadable as error:
+                return self._refuse(str(error), strict=strict)
+        undo = self._write(document.updated(jobs).render(), before, data)
+        if before != known.stamp or known.problems:
+            return None, undo  # there is more to be read in it
+        return Seen(self._files.stamp(self._path)), undo
+
+    def _write(self, text: bytes, before: Stamp | None, earlier: bytes) -> Callable[[], None]:
+        """Replace the definitions' file, unless it has moved on; how to take that back."""
+        beside = self._path.with_name(self._path.name + ".new")
+        last = self._path.with_name(self._path.name + ".last")
+        self._files.prepare(beside, text)
+        if before is not None:
+            self._files.remove(last)
+            try:
+                self._files.link(self._path, last)
+            except OSError:  # no such thing on this file system
+                self._files.prepare(last, earlier)
+        if self._files.stamp(self._path) != before:
+            raise _Moved
+
+        def undo() -> None:
+            if before is None:
+                self._files.remove(self._path)
+            else:
+                self._files.replace(last, self._path)
+
+        self._files.replace(beside, self._path)
+        try:
+            self._files.sync_directory(self._path.parent)
+        except BaseException:
+            with suppress(OSError):
+                undo()
+            raise
+        return undo
+
+    def _refuse(self, why: str, *, strict: bool) -> tuple[None, None]:
+        if strict:
+            raise StoreCorrupt(f"{self._path}: {why}; nothing was written")
+        return None, None
+
+    def _reconcile(self, now: datetime) -> None:
+        """Take over what was edited by hand."""
+        for _ in range(_TRIES):
+            stamp = self._files.stamp(self._path)
+            known = self._journal.seen.stamp
+            if stamp == known:
+                self._broken = None
+                return
+            if self._broken is not None and stamp == self._broken[0]:
+                return
+            data = b"" if stamp is None else self._files.load(self._path)
+            if self._files.stamp(self._path) == stamp:
+                break
+        else:
+            raise StoreUnavailable(f"{self._path} is being edited all the time")
+        if stamp is None and self._journal.book.jobs:
+            self._quarantine(stamp, data, "the file is gone", now)
+            return
+        try:
+            document = Document([]) if stamp is None else Document.parse(data)
+        except Unreadable as error:
+            self._quarantine(stamp, data, str(error), now)
+            return
+        self._broken = None
+        self._take_over(stamp, document, now)
+
+    def _take_over(self, stamp: Stamp | None, document: Document, now: datetime) -> None:
+        book = self._journal.book
+        reading = read(document, book.jobs, now)
+        changes = Changes([], [], book.token, news=True)
+        for job_id, decision in reading.decisions.items():
+            changes.ids.append(job_id)
+            changes.decisions.append(decision or _removal(book, job_id, now))
+        self._commit(changes, Seen(stamp, reading.problems))
+
+    def _quarantine(self, stamp: Stamp | None, data: bytes, why: str, now: datetime) -> None:
+        """Keep the bad file as it is, a copy of it, and the last good definitions beside it."""
+        notes = [f"{self._path}: {why}"]
+        name = self._path.name
+        if stamp is not None:
+            copies = sorted(self._path.parent.glob(f"{name}.broken-*"))
+            if not copies or self._files.load(copies[-1]) != data:
+                copy = self._path.with_name(f"{name}.broken-{now:%Y%m%dT%H%M%SZ}")
+                self._files.prepare(copy, data)
+                copies.append(copy)
+            notes.append(f"a copy is kept in {copies[-1].name}")
+        if jobs := self._journal.book.jobs:
+            good = self._path.with_name(f"{name}.good")
+            self._files.prepare(good, Document([]).updated(dict(jobs)).render())
+            notes.append(f"the last good definitions are in {good.name}")
+        self._broken = (stamp, "; ".join(notes))
+
+    # news
+
+    def _stamps(self) -> tuple[Stamp | None, Stamp | None]:
+        return self._files.stamp(self._journal.path), self._files.stamp(self._path)
+
+    def _look(self) -> None:
+        self._told = self._stamps()
+
+    def _tell(self) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._news.tell)
+
+    async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while not self._others_wrote():
+            left = until - loop.time()
+            if await self._news.wait(min(POLL, left)):
+                return True
+            if left <= POLL:
+                return self._others_wrote()
+        return True
+
+    def _others_wrote(self) -> bool:
+        if self._executor is None:
+            raise StoreUnavailable("the store is not open", address=self.address)
+        if self._busy:
+            return False  # we are writing ourselves: whatever it is, it will be told
+        try:
+            stamps = self._stamps()
+        except OSError as error:
+            raise unavailable(error, self.address, self._path) from error
+        if stamps == self._told:
+            return False
+        self._told = stamps
+        return True
+
+    async def problems(self) -> list[str]:
+        seen = await self._do(lambda: self._ask(lambda _: self._journal.seen))
+        broken = [] if self._broken is None else [self._broken[1]]
+        trouble = [self._trouble] if self._trouble else []
+        return broken + [f"{self._path}: {one}" for one in seen.problems] + trouble
+
+    # the contract, handed to the book
+
+    async def write(self, ids: Sequence[str], change: Change, now: datetime) -> list[Decision]:
+        def work(book: Book) -> tuple[Changes, list[Decision]]:
+            changes = book.write(ids, change)
+            return changes, changes.decisions
+
+        return await self._do(lambda: self._transact(now, work, declares=True))
+
+    async def get(self, job_id: str) -> Job | None:
+        return await self._do(lambda: self._ask(lambda book: book.jobs.get(job_id)))
+
+    async def named(self, name: str) -> list[Job]:
+        return await self._do(lambda: self._ask(lambda book: book.named(name)))
+
+    async def page(self, after: str = "", limit: int = 1000) -> list[Job]:
+        return await self._do(lambda: self._ask(lambda book: book.page(after, limit)))
+
+    async def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
+        return await self._do(lambda: self._ask(lambda book: book.next_due(after, can_run)))
+
+    async def claim(
+        self,
+        now: datetime,
+        limit: int,
+        can_run: Collection[str],
+        decide: Decide,
+        *,
+        only: str | None = None,
+    ) -> list[Decision]:
+        def work(book: Book) -> tuple[Changes, list[Decision]]:
+            changes = book.claim(now, limit, can_run, decide, only)
+            return changes, changes.decisions
+
+        return await self._do(lambda: self._transact(now, work))
+
+    async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+        return await self._do(lambda: self._transact(None, lambda book: book.finish(ends, settle)))
+
+    async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
+        def work(book: Book) -> tuple[Changes, list[Decision]]:
+            proven: dict[str, bool] = {}
+
+            def dead(node: str) -> bool:
+                if node not in proven:
+                    proven[node] = self._nodes.dead(node)
+                return proven[node]
+
+            changes = book.recover(now, settle, dead, self._nodes.own)
+            return changes, changes.decisions
+
+        def recover() -> list[Decision]:
+            decisions = self._transact(now, work)
+            self._nodes.clean(self._journal.book.nodes_at_work())
+            return decisions
+
+        return await self._do(recover)
+
+    async def mark(self, run: Run) -> None:
+        await self._do(lambda: self._transact(None, lambda book: (book.mark(run), None)))
+
+    async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
+        return await self._do(
+            lambda: self._transact(now, lambda book: book.request_cancel(run_id, now))
+        )
+
+    async def run(self, run_id: str) -> Run | None:
+        return await self._do(lambda: self._ask(lambda book: book.run(run_id)))
+
+    async def runs(
+        self,
+        job_id: str | None = None,
+        *,
+        state: RunState | None = None,
+        node: str | None = None,
+        limit: int = 100,
+    ) -> list[Run]:
+        return await self._do(
+            lambda: self._ask(lambda book: book.list_runs(job_id, state, node, limit))
+        )
+
+    async def skips(self, job_id: str | None = None, *, limit: int = 100) -> list[Skip]:
+        return await self._do(lambda: self._ask(lambda book: book.list_skips(job_id, limit)))
+
+    async def prune(self, before: datetime, keep: int) -> int:
+        return await self._do(lambda: self._transact(None, lambda book: book.prune(before, keep)))
+
+    async def beat(self, node: Node) -> None:
+        await self._do(lambda: self._nodes.write(node))
+
+    async def nodes(self) -> list[Node]:
+        return await self._do(self._nodes.all)
+
+
+def _removal(book: Book, job_id: str, now: datetime) -> Decision:
+    """What takes a job out, and with it what it still had to do."""
+    cancelled = tuple(
+        replace(run, state=RunState.CANCELLED, finished_at=now, error="the job was removed")
+        for run in book.open.get(job_id, {}).values()
+        if run.state is PENDING
+    )
+    return Decision(None, cancelled)

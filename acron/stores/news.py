@@ -1,0 +1,43 @@
+"""Waking whoever waits for a change."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class News:
+    """Something changed since the last ``wait``; belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._fresh = False
+        self._waiting: set[asyncio.Future[bool]] = set()
+
+    def tell(self) -> None:
+        woken = [one for one in self._waiting if not one.done()]
+        for one in woken:
+            one.set_result(True)
+        self._fresh = self._fresh or not woken
+
+    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
+        """True at the next news, at once if there was some; False after ``timeout`` seconds."""
+        if self._fresh:
+            self._fresh = False
+            return True
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[bool] = loop.create_future()
+        timer = loop.call_later(max(timeout, 0), _give_up, told)
+        self._waiting.add(told)
+        try:
+            return await told
+        except asyncio.CancelledError:
+            # The news came together with the cancellation: it is for the next one to wait.
+            self._fresh = self._fresh or (told.done() and not told.cancelled() and told.result())
+            raise
+        finally:
+            timer.cancel()
+            self._waiting.discard(told)
+
+
+def _give_up(told: asyncio.Future[bool]) -> None:
+    if not told.done():
+        told.set_result(False)

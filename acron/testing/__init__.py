@@ -1,0 +1,48 @@
+"""Tests of scheduled code: a month in a blink, the same way each time.
+
+`virtual_time` (as a pytest fixture: ``acron_time``) makes the event loop's time and the wall
+clock virtual; `RecordingAdapter` keeps what would have been sent; ``acron.testing.contracts``
+has a suite for each of acron's contracts. Nothing here but the plugin needs pytest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from acron.testing.adapters import RecordingAdapter
+    from acron.testing.clock import START, VirtualClock
+    from acron.testing.harness import VirtualTime, virtual_time
+    from acron.testing.loop import HoldDropped, VirtualTimeError, WaitsForever
+
+# Imported on first use: pytest loads our plugin in every project where acron is installed.
+_MODULE_OF = {
+    "START": "clock",
+    "HoldDropped": "loop",
+    "RecordingAdapter": "adapters",
+    "VirtualClock": "clock",
+    "VirtualTime": "harness",
+    "VirtualTimeError": "loop",
+    "WaitsForever": "loop",
+    "virtual_time": "harness",
+}
+
+__all__ = [
+    "START",
+    "HoldDropped",
+    "RecordingAdapter",
+    "VirtualClock",
+    "VirtualTime",
+    "VirtualTimeError",
+    "WaitsForever",
+    "virtual_time",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value

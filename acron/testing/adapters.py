@@ -1,0 +1,39 @@
+"""Adapters for tests."""
+
+from __future__ import annotations
+
+from acron.abc import Adapter, Message, Receipt
+from acron.errors import DeliveryError
+
+
+class RecordingAdapter(Adapter):
+    """Sends nothing, keeps everything.
+
+    ``messages`` are those that were taken, in order; ``refused`` those that `fail` made it raise.
+    """
+
+    def __init__(self, name: str = "recording") -> None:
+        self._name = name
+        self.messages: list[Message] = []
+        self.refused: list[Message] = []
+        self._failures: list[BaseException] = []
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def texts(self) -> list[str]:
+        """What was said, in order."""
+        return [message.text for message in self.messages]
+
+    def fail(self, error: BaseException | None = None, *, times: int = 1) -> None:
+        """Make the next ``times`` sends raise ``error`` (a DeliveryError by default)."""
+        self._failures += [error or DeliveryError("told to fail")] * times
+
+    async def send(self, message: Message) -> Receipt:
+        if self._failures:
+            self.refused.append(message)
+            raise self._failures.pop(0)
+        self.messages.append(message)
+        return Receipt(id=str(len(self.messages)))

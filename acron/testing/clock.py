@@ -1,0 +1,51 @@
+"""A clock that stands still until somebody moves it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+#: Where virtual time begins unless a test says otherwise.
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+# Not 0: programs take a time of 0.0 for "never". Whole, so that sums of whole seconds are exact.
+_BASE = 1000.0
+
+
+class VirtualClock:
+    """An ``acron.clock.Clock`` of its own: constant, unless moved, set or jumped.
+
+    ``monotonic()`` is the time of the virtual loop, in seconds; ``now()`` follows it, to the
+    nearest microsecond.
+    """
+
+    def __init__(self, start: datetime = START) -> None:
+        self._time = _BASE
+        self._origin = START
+        self.set(start)
+
+    def now(self) -> datetime:
+        return self._origin + timedelta(seconds=self._time)
+
+    def monotonic(self) -> float:
+        return self._time
+
+    @property
+    def end(self) -> float:
+        """The monotonic time at which the calendar ends, in the year 9999."""
+        return (datetime.max.replace(tzinfo=UTC) - self._origin).total_seconds() - 1.0
+
+    def set(self, instant: datetime) -> None:
+        """Set the wall clock; monotonic time does not notice. ValueError if naive."""
+        if instant.tzinfo is None:
+            raise ValueError(f"an aware datetime is needed, not {instant!r}")
+        self._origin = instant.astimezone(UTC) - timedelta(seconds=self._time)
+
+    def jump(self, seconds: float) -> None:
+        """Put the wall clock forward, or back; monotonic time does not notice."""
+        self._origin += timedelta(seconds=seconds)
+
+    def move_to(self, monotonic: float) -> None:
+        """Let time pass until then. ValueError if that is in the past."""
+        if monotonic < self._time:
+            raise ValueError(f"time does not run back from {self._time} to {monotonic}")
+        self._time = monotonic

@@ -1,0 +1,1 @@
+"""One suite per contract of ``acron.abc``; whoever implements one passes it."""

@@ -1,0 +1,246 @@
+"""Virtual time for a test: whatever loop it runs on, under any test plugin."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from asyncio.base_events import BaseEventLoop
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from anyio._backends._asyncio import AsyncIOBackend
+
+from acron.testing.clock import START, VirtualClock
+from acron.testing.loop import (
+    Hold,
+    HoldDropped,
+    Limits,
+    VirtualLoop,
+    VirtualTimeError,
+    refuse_foreign,
+)
+from acron.threads import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from types import CodeType, TracebackType
+
+    from anyio import CapacityLimiter
+
+
+class VirtualTime:
+    """Time, as a test moves it. Made by `virtual_time` and the fixture ``acron_time``.
+
+    Time jumps to the next timer whenever nothing else can happen, also while the test simply
+    awaits something: sleeps and timeouts take no time. `advance` bounds that. Time stands still
+    while an executor, a thread of acron's or anyio's, or a subprocess is at work, and under
+    `hold`. It does **not** stand still for sockets to other processes and for raw threads.
+    """
+
+    def __init__(self, clock: VirtualClock, limits: Limits, body: CodeType | None = None) -> None:
+        self.clock = clock
+        self.limits = limits
+        self._body = body
+        self._loops: dict[asyncio.AbstractEventLoop, VirtualLoop] = {}
+
+    def now(self) -> datetime:
+        """The virtual wall clock, aware, in UTC."""
+        return self.clock.now()
+
+    def set(self, instant: datetime) -> None:
+        """Set the wall clock, best before anything has looked at it; no timer moves."""
+        self.clock.set(instant)
+
+    def jump_clock(self, seconds: float | timedelta) -> None:
+        """Put the wall clock forward (or back, below 0), as an operator or NTP does. Monotonic
+        time, and so every timer, does not notice."""
+        self.clock.jump(_seconds(seconds))
+
+    async def advance(
+        self,
+        delta: float | timedelta = 0.0,
+        /,
+        *,
+        days: float = 0.0,
+        hours: float = 0.0,
+        minutes: float = 0.0,
+        seconds: float = 0.0,
+    ) -> None:
+        """Let that much time pass (``delta`` in seconds), and all that is due in it and at its
+        end be done. ValueError if below 0."""
+        more = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        total = _seconds(delta) + more.total_seconds()
+        if total < 0:
+            raise ValueError(f"time does not run back: {total} s")
+        await self._here().reach(self.clock.monotonic() + total)
+
+    async def advance_to(self, instant: datetime) -> None:
+        """Let time pass until the wall clock says ``instant``. ValueError if it is past."""
+        if instant.tzinfo is None:
+            raise ValueError(f"an aware datetime is needed, not {instant!r}")
+        await self.advance(instant - self.now())
+
+    async def settle(self) -> None:
+        """Let everything be done that can be, without time passing."""
+        await self.advance()
+
+    async def run_until(
+        self,
+        predicate: Callable[[], object | Awaitable[object]],
+        limit: float | timedelta = timedelta(days=1),
+    ) -> Any:
+        """Let time pass, timer by timer, until ``predicate()`` is true; what it gave.
+
+        Raises TimeoutError when it is not so after ``limit`` (seconds). The predicate may be a
+        coroutine function.
+        """
+        loop, deadline = self._here(), self.clock.monotonic() + _seconds(limit)
+        while True:
+            await self.settle()
+            value = predicate()
+            if inspect.isawaitable(value):
+                value = await value
+            if value:
+                return value
+            if self.clock.monotonic() >= deadline:
+                raise TimeoutError(f"{name_of(predicate)} is not true after {limit}")
+            await loop.reach(min(loop.next_timer(), deadline))
+
+    def hold(self, label: str) -> Hold:
+        """``with acron_time.hold("redis"):`` time stands still inside, for I/O that is real."""
+        return self._here().hold(label)
+
+    def _here(self) -> VirtualLoop:
+        running = asyncio.get_running_loop()
+        if running not in self._loops:
+            refuse_foreign(running)
+            raise VirtualTimeError("this event loop is of another thread, and keeps real time")
+        return self._loops[running]
+
+    # --- putting it on every loop of this thread
+
+    def _take(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop not in self._loops:
+            self._loops[loop] = VirtualLoop(loop, self.clock, self.limits, self._body)
+
+    def _give_back(self) -> None:
+        for loop, virtual in self._loops.items():
+            if not loop.is_closed():
+                virtual.restore()
+
+    def _errors(self) -> list[HoldDropped]:
+        return [error for virtual in self._loops.values() for error in virtual.errors]
+
+    @contextmanager
+    def _everywhere(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        run_forever, runner = BaseEventLoop.run_forever, asyncio.Runner
+        run, get_loop = runner.run, runner.get_loop
+
+        def virtual_run_forever(loop: BaseEventLoop) -> None:
+            if threading.get_ident() == thread:
+                self._take(loop)
+            run_forever(loop)
+
+        # uvloop has a run_forever of its own: runners are where it is seen, and refused.
+        def checked_loop(runner: asyncio.Runner) -> asyncio.AbstractEventLoop:
+            loop = get_loop(runner)
+            if threading.get_ident() == thread and loop not in self._loops:
+                refuse_foreign(loop)
+            return loop
+
+        def checked_run(runner: asyncio.Runner, coro: Any, **kwargs: Any) -> Any:
+            try:
+                checked_loop(runner)
+            except VirtualTimeError:
+                coro.close()
+                raise
+            return run(runner, coro, **kwargs)
+
+        with ExitStack() as stack:
+            stack.callback(self._give_back)
+            for target, name, ours in (
+                (BaseEventLoop, "run_forever", virtual_run_forever),
+                (runner, "get_loop", checked_loop),
+                (runner, "run", checked_run),
+                (AsyncIOBackend, "run_sync_in_worker_thread", staticmethod(_held_anyio_thread())),
+            ):
+                stack.enter_context(patch.object(target, name, ours))
+            running = asyncio._get_running_loop()  # noqa: SLF001 (None, where the public one raises)
+            if running is not None:
+                self._take(running)
+            yield
+
+
+@contextmanager
+def virtual_time(
+    start: datetime | str = START,
+    *,
+    hold: float = 5.0,
+    grace: float = 1.0,
+    jumps: int = 1_000_000,
+    body: CodeType | None = None,
+) -> Iterator[VirtualTime]:
+    """Every asyncio loop that runs in this thread inside the context is in virtual time.
+
+    ``start`` is the wall clock's first instant (a datetime, or ISO text); ``hold``, ``grace``
+    and ``jumps`` are the bounds told by `acron.testing.loop.Limits`. Afterwards the loops keep
+    real time again. Raises VirtualTimeError for loops that are not asyncio's own (uvloop), and
+    at the end a HoldDropped that warnings-as-errors made an error.
+
+        with virtual_time() as acron_time:
+            asyncio.run(main(acron_time))
+    """
+    if isinstance(start, str):
+        start = datetime.fromisoformat(start)
+    time = VirtualTime(VirtualClock(start), Limits(hold, grace, jumps), body)
+    with time._everywhere():  # noqa: SLF001 (its other half)
+        yield time
+    for error in time._errors():  # noqa: SLF001
+        raise error
+
+
+class _HeldLimiter:
+    """A limiter that holds virtual time from the moment it gave its token."""
+
+    def __init__(self, limiter: CapacityLimiter, hold: Callable[[], Hold]) -> None:
+        self._limiter = limiter
+        self._hold = hold
+
+    async def __aenter__(self) -> None:
+        await self._limiter.__aenter__()
+        self._held = self._hold()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._held.release()
+        await self._limiter.__aexit__(kind, error, traceback)
+
+
+def _held_anyio_thread() -> Callable[..., Any]:
+    original = AsyncIOBackend.run_sync_in_worker_thread
+
+    async def run_sync_in_worker_thread(
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        abandon_on_cancel: bool = False,  # noqa: FBT001, FBT002 (anyio's signature)
+        limiter: Any = None,
+    ) -> Any:
+        hold = getattr(asyncio.get_running_loop(), "acron_hold", None)
+        if hold is not None:
+            limiter = limiter or AsyncIOBackend.current_default_thread_limiter()
+            limiter = _HeldLimiter(limiter, lambda: hold(f"anyio thread: {name_of(func)}"))
+        return await original(func, args, abandon_on_cancel=abandon_on_cancel, limiter=limiter)
+
+    return run_sync_in_worker_thread
+
+
+def _seconds(delta: float | timedelta) -> float:
+    return delta.total_seconds() if isinstance(delta, timedelta) else delta

@@ -1,0 +1,343 @@
+"""One event loop in virtual time.
+
+asyncio's loop asks its selector what is ready, waiting until the first timer at most. Ours never
+waits: when nothing is ready and nothing is *held*, time becomes exactly the first timer's. What
+works outside the loop holds time while it is in flight: executors, acron's and anyio's threads,
+subprocesses. A hold is bounded in real time, so that a stuck thread's own timeout can fire.
+"""
+# ruff: noqa: SLF001 - the loop has no public door to its timers and its selector
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import math
+import selectors
+import warnings
+from asyncio import base_events
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+from unittest.mock import patch
+
+from acron.clock import SystemClock
+from acron.errors import AcronError
+from acron.threads import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import CodeType
+
+    from acron.testing.clock import VirtualClock
+
+log = logging.getLogger("acron.testing")
+_real_seconds = SystemClock().monotonic
+
+# Timers whose instants are one and the same to a datetime, but for the rounding of floats.
+_SAME_INSTANT = 5e-7
+
+
+class VirtualTimeError(AcronError, RuntimeError):
+    """Virtual time cannot be had here."""
+
+
+class WaitsForever(VirtualTimeError):
+    """The test waits for something that never comes."""
+
+
+class HoldDropped(RuntimeWarning):
+    """Something held virtual time for too long, and time went on without it."""
+
+
+@dataclass
+class Limits:
+    """``hold``: real seconds of idle waiting after which a hold is dropped. ``grace``: real
+    seconds in which another thread may still call when nothing else is left. ``jumps``: how
+    often time may jump in a row while nobody advances it."""
+
+    hold: float = 5.0
+    grace: float = 1.0
+    jumps: int = 1_000_000
+
+
+class Hold(AbstractContextManager["Hold"]):
+    """Virtual time stands still while one is held; used as a context, or released by hand."""
+
+    __slots__ = ("_holds", "bound", "label", "until")
+
+    def __init__(self, label: str, now: float, bound: float, holds: dict[Hold, None]) -> None:
+        self.label = label
+        self.bound = bound
+        self.until = now + bound
+        self._holds = holds
+        holds[self] = None
+
+    def release(self, _: object = None) -> None:
+        self._holds.pop(self, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class VirtualLoop:
+    """Makes ``loop`` virtual from now until `restore`.
+
+    ``body`` is the code of the test function, so that what is wrong is raised where it waits.
+    ``errors`` are the holds dropped where warnings are errors, for whoever restores the loop.
+    Raises VirtualTimeError for a loop that is not asyncio's own selector loop.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: VirtualClock,
+        limits: Limits,
+        body: CodeType | None = None,
+    ) -> None:
+        refuse_foreign(loop)
+        self._loop: Any = loop
+        self._clock = clock
+        self._limits = limits
+        self._body = body
+        self.errors: list[HoldDropped] = []
+        self._jumps = 0
+        self._thrown = 0
+        self._waited = 0.0  # real seconds spent idle, because of holds
+        self._holds: dict[Hold, None] = {}  # oldest first
+        self._processes: dict[asyncio.SubprocessTransport, Hold] = {}
+        self._waits: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+        self._patches = ExitStack()
+        self._install()
+
+    # --- putting it on, taking it off
+
+    def _install(self) -> None:
+        loop = self._loop
+        self._poll = loop._selector.select
+        self._run_in_executor = loop.run_in_executor
+        self._shutdown_default_executor = loop.shutdown_default_executor
+        self._make_subprocess_transport = loop._make_subprocess_transport
+        self._shift_timers(self._clock.monotonic() - loop.time())
+        for target, name, ours in (
+            (loop._selector, "select", self._select),
+            (loop, "time", self._clock.monotonic),
+            (loop, "_clock_resolution", math.ulp(self._clock.monotonic())),
+            (loop, "run_in_executor", self._held_executor),
+            (loop, "shutdown_default_executor", self._held_shutdown),
+            (loop, "_make_subprocess_transport", self._held_process),
+        ):
+            self._patches.enter_context(patch.object(target, name, ours))
+        # The door for others, acron.threads among them.
+        self._patches.enter_context(patch.object(loop, "acron_hold", self.hold, create=True))
+
+    def restore(self) -> None:
+        """Give the loop its own time back. Timers keep what was left of them."""
+        virtual = self._loop.time()
+        self._patches.close()
+        self._shift_timers(self._loop.time() - virtual)
+
+    def _shift_timers(self, seconds: float) -> None:
+        for handle in self._loop._scheduled:
+            handle._when += seconds
+
+    # --- time
+
+    def _select(self, timeout: float | None = None) -> list[Any]:
+        events: list[Any] = self._poll(0)
+        if events or (timeout is not None and timeout <= 0):
+            return events
+        return self._idle()
+
+    def _idle(self) -> list[Any]:
+        """Nothing is ready: wait for what is held, else let time jump."""
+        if self._holds and (events := self._wait_for_holds()) is not None:
+            return events
+        timers, waits = self._loop._scheduled, self._waits
+        first = timers[0]._when if timers else math.inf
+        while waits and waits[0][2].done():
+            heapq.heappop(waits)
+        if waits and first - waits[0][0] > _SAME_INSTANT:
+            when, _, wait = heapq.heappop(waits)
+            self._move_to(max(when, self._clock.monotonic()))
+            wait.set_result(None)
+        elif first <= self._clock.end:
+            self._jump(first)
+        else:
+            return self._nothing_left()
+        return []
+
+    def _jump(self, when: float) -> None:
+        self._jumps += 1
+        if self._jumps > self._limits.jumps and not self._waits:
+            self._jumps = 0
+            self._throw(
+                WaitsForever(
+                    f"time has jumped {self._limits.jumps} times, to {self._clock.now()}, while "
+                    "the test waits for something else than time: advance() or run_until() bound "
+                    f"it. Waiting:{self._waiting()}"
+                )
+            )
+        self._move_to(when)
+
+    def _move_to(self, when: float) -> None:
+        self._clock.move_to(when)
+        # A timer is due when `when < time + resolution`: so, exactly those of this instant.
+        self._loop._clock_resolution = math.ulp(when)
+
+    async def reach(self, when: float) -> None:
+        """Let time run until ``when`` and everything due then is done."""
+        wait = self._loop.create_future()
+        heapq.heappush(self._waits, (when, next(self._numbers), wait))
+        try:
+            await wait
+        finally:
+            self._jumps = 0
+
+    def next_timer(self) -> float:
+        """When the first timer is due, infinity when there is none."""
+        timers = self._loop._scheduled
+        return timers[0]._when if timers else math.inf
+
+    # --- holds
+
+    def hold(self, label: str, seconds: float | None = None) -> Hold:
+        """Time stands still from now until the hold is released; or dropped, after ``seconds``
+        of real idle waiting (by default, of the limits)."""
+        bound = self._limits.hold if seconds is None else seconds
+        return Hold(label, self._waited, bound, self._holds)
+
+    def _wait_for_holds(self) -> list[Any] | None:
+        """What came while waiting for them; None when nothing is held any more."""
+        for process in [p for p in self._processes if p.get_returncode() is not None]:
+            self._processes.pop(process).release()
+        while self._holds:
+            oldest = next(iter(self._holds))
+            left = oldest.until - self._waited
+            if left <= 0:
+                self._drop(oldest)
+                continue
+            began = _real_seconds()
+            events: list[Any] = self._poll(left)
+            self._waited += _real_seconds() - began
+            if events:
+                return events
+        return None
+
+    def _drop(self, hold: Hold) -> None:
+        hold.release()
+        text = (
+            f"{hold.label} held virtual time for {hold.bound:g} s of real time; "
+            "time goes on without it"
+        )
+        log.warning(text)
+        try:
+            warnings.warn(HoldDropped(text), stacklevel=2)
+        except HoldDropped as error:  # warnings are errors here: the test's, not the loop's
+            self.errors.append(error)
+
+    def _held_executor(
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._run_in_executor(executor, func, *args)
+        if not future.done():
+            future.add_done_callback(self.hold(f"executor: {name_of(func)}").release)
+        return future
+
+    async def _held_shutdown(self, *args: Any, **kwargs: Any) -> None:
+        # No timeout of a test's is waiting for this. The bound is asyncio's own.
+        with self.hold("the default executor's shutdown", seconds=300.0):
+            await self._shutdown_default_executor(*args, **kwargs)
+
+    async def _held_process(
+        self, protocol: asyncio.BaseProtocol, args: Any, *rest: Any, **kwargs: Any
+    ) -> asyncio.SubprocessTransport:
+        transport: asyncio.SubprocessTransport
+        transport = await self._make_subprocess_transport(protocol, args, *rest, **kwargs)
+        if transport.get_returncode() is None:
+            line = args if isinstance(args, str) else " ".join(map(str, args))
+            self._processes[transport] = self.hold(f"subprocess: {line:.60}")
+        return transport
+
+    # --- nothing left
+
+    def _nothing_left(self) -> list[Any]:
+        events: list[Any] = self._poll(self._limits.grace)
+        if not events:
+            self._throw(
+                WaitsForever(
+                    "nothing can happen any more: nothing is ready, no timer is set, nothing is "
+                    "held, and no other thread called within "
+                    f"{self._limits.grace:g} s. Waiting:{self._waiting()}"
+                )
+            )
+        return events
+
+    def _throw(self, error: Exception) -> None:
+        """Raise it in the test, at the await where it stands; out of the loop if there is none."""
+        waiter = self._test_waits_for()
+        self._thrown += 1
+        if waiter is None or waiter.done() or self._thrown > 10:  # somebody swallows it
+            raise error
+        waiter.set_exception(error)
+
+    def _test_waits_for(self) -> asyncio.Future[Any] | None:
+        tasks = asyncio.all_tasks(self._loop)
+        found: Any = next((task for task in tasks if self._body in _codes(task)), None)
+        found = found or next((task for task in tasks if _is_main(task)), None)
+        while isinstance(found, asyncio.Task):
+            found = found._fut_waiter  # type: ignore[attr-defined]
+        return found if isinstance(found, asyncio.Future) else None
+
+    def _waiting(self) -> str:
+        tasks = sorted(asyncio.all_tasks(self._loop), key=lambda task: task.get_name())
+        lines = [f"\n  {task.get_name()}: {_where(task)}" for task in tasks[:10]]
+        more = f"\n  and {len(tasks) - 10} more" if len(tasks) > 10 else ""
+        return "".join(lines) + more
+
+
+def refuse_foreign(loop: object) -> None:
+    """Raise VirtualTimeError unless ``loop`` is one that can be made virtual."""
+    if hasattr(loop, "acron_hold"):
+        raise VirtualTimeError("this event loop is in virtual time already")
+    selector = getattr(loop, "_selector", None)
+    if isinstance(loop, base_events.BaseEventLoop) and isinstance(selector, selectors.BaseSelector):
+        return
+    kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
+    raise VirtualTimeError(
+        f"{kind} keeps its time to itself: virtual time needs asyncio's own event loop"
+        + (" (run this test without uvloop)" if "uvloop" in kind else "")
+    )
+
+
+def _chain(task: asyncio.Task[Any]) -> Iterator[Any]:
+    """The coroutine of a task, the one it awaits, and so on inwards."""
+    coroutine: Any = task.get_coro()
+    while hasattr(coroutine, "cr_frame"):
+        yield coroutine
+        coroutine = coroutine.cr_await
+
+
+def _codes(task: asyncio.Task[Any]) -> list[CodeType]:
+    return [coroutine.cr_code for coroutine in _chain(task)]
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    """The innermost line that is not asyncio's own."""
+    frames = [c.cr_frame for c in _chain(task) if c.cr_frame is not None]
+    ours = [f for f in frames if not f.f_globals.get("__name__", "").startswith("asyncio")]
+    if not (ours or frames):
+        return repr(task.get_coro())
+    frame = (ours or frames)[-1]
+    return f"{frame.f_code.co_qualname}, {frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _is_main(task: asyncio.Task[Any]) -> bool:
+    """Whether it is what ``run_until_complete`` runs."""
+    callbacks: list[tuple[Any, Any]] = task._callbacks or []
+    return any(callback is base_events._run_until_complete_cb for callback, _ in callbacks)  # type: ignore[attr-defined]

@@ -1,0 +1,42 @@
+"""The pytest plugin: the fixture ``acron_time``. Registered by entry point."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from acron.testing.harness import VirtualTime
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line(
+        "markers",
+        "acron_time(start=…, hold=5.0, grace=1.0, jumps=1_000_000): how the fixture acron_time "
+        "begins (an aware datetime or ISO text), and its bounds; see acron.testing.virtual_time",
+    )
+
+
+@pytest.fixture
+def acron_time(request: pytest.FixtureRequest) -> Iterator[VirtualTime]:
+    """The loop's time and the wall clock are virtual; see `acron.testing.VirtualTime`.
+
+    Synchronous, so that it works under pytest-asyncio (auto and strict) and anyio's plugin. Begins
+    at 2026-01-01T00:00:00Z unless the marker ``acron_time`` or a parameter says otherwise.
+    """
+    from acron.testing.harness import virtual_time  # noqa: PLC0415 (pytest starts without it)
+
+    marker = request.node.get_closest_marker("acron_time")
+    options: dict[str, Any] = dict(marker.kwargs) if marker else {}
+    if marker and marker.args:
+        options["start"] = marker.args[0]
+    if hasattr(request, "param"):
+        options["start"] = request.param
+    test = inspect.unwrap(request.function) if request.function else None
+    with virtual_time(**options, body=getattr(test, "__code__", None)) as time:
+        yield time

@@ -1,0 +1,145 @@
+"""A job's schedule as a value, and where the job stands on it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from acron.model import PROGRESS, Decision, Job, Skip, SkipReason
+from acron.schedules import Once, bounded, parse, refuse_past
+
+if TYPE_CHECKING:
+    from acron.schedules import Schedule
+
+#: How late a one-shot may still fire unless its job says otherwise, in seconds.
+ONE_SHOT_GRACE = 24 * 3600.0
+TICK = timedelta(microseconds=1)
+
+
+@lru_cache(maxsize=4096)
+def _timetable(
+    text: str,
+    tz: str,
+    gap: str | None,
+    fold: str | None,
+    start: datetime | None,
+    until: datetime | None,
+) -> Schedule:
+    # A bound text counts from nothing but itself, so that any `now` would do.
+    schedule = parse(text, tz=tz, now=_EPOCH, gap=gap, fold=fold)  # type: ignore[arg-type]
+    return bounded(schedule, start, until)
+
+
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def timetable(job: Job) -> Schedule:
+    """The schedule of a bound job. Raises ScheduleError when its text no longer parses."""
+    policy = job.policy
+    return _timetable(job.bound, job.tz, policy.gap, policy.fold, policy.start, policy.until)
+
+
+def fire_at(job: Job, instant: datetime) -> datetime:
+    """``instant`` with the job's jitter: the same for the same job and instant, everywhere."""
+    jitter = job.policy.jitter
+    if not jitter:
+        return instant
+    digest = blake2b(f"{job.id}@{instant.timestamp()}".encode(), digest_size=8).digest()
+    return instant + timedelta(seconds=jitter * (int.from_bytes(digest, "big") / 2**64))
+
+
+def grace(job: Job, schedule: Schedule, instant: datetime) -> float:
+    """How late ``instant`` may start, in seconds: by default half the period, 120 s to 2 h."""
+    if job.policy.grace is not None:
+        return job.policy.grace
+    if not schedule.recurring:
+        return ONE_SHOT_GRACE
+    following = schedule.next_after(instant)
+    if following is None:
+        return 7200.0
+    return min(max((following - instant).total_seconds() / 2, 120.0), 7200.0)
+
+
+def advance(job: Job, schedule: Schedule, cursor: datetime) -> Job:
+    """The job with every instant up to ``cursor`` dealt with."""
+    following = schedule.next_after(cursor)
+    return replace(
+        job,
+        cursor=cursor,
+        next_fire_at=None if following is None else fire_at(job, following),
+        completed=following is None and not getattr(schedule, "on_start", False),
+    )
+
+
+def bind(new: Job, old: Job | None, now: datetime) -> Decision:
+    """Store ``new`` in the place of ``old``: the declaration is new's, the progress old's.
+
+    A schedule is anchored when its text is first seen or changes; other edits, pause and resume
+    leave the lattice alone. What came due during a pause becomes one counted skip.
+    """
+    if old is not None and _timing(old) == _timing(new):
+        kept = {name: getattr(old, name) for name in PROGRESS}
+        changed = replace(old, **{name: getattr(new, name) for name in _DECLARED})
+        job = replace(new, **kept | {"revision": old.revision + (changed != old)})
+        return _resume(job, now) if _resumes(old, job) else Decision(job)
+    fresh = replace(
+        new,
+        created_at=now if old is None else old.created_at,
+        revision=1 if old is None else old.revision + 1,
+        last_fire_at=None if old is None else old.last_fire_at,
+    )
+    return Decision(_anchor(fresh, now))
+
+
+def _anchor(job: Job, now: datetime) -> Job:
+    policy = job.policy
+    plain = parse(job.schedule, tz=job.tz, now=now, job_id=job.id, gap=policy.gap, fold=policy.fold)
+    refuse_past(plain, now, ONE_SHOT_GRACE if policy.grace is None else policy.grace, job.schedule)
+    schedule = bounded(plain, policy.start, policy.until)
+    cursor = min(now, plain.at - TICK) if isinstance(plain, Once) else now
+    bound = replace(
+        job, bound=str(plain), fired=0, failures=0, completed=False, error=None, next_fire_at=None
+    )
+    return advance(bound, schedule, cursor)
+
+
+def _timing(job: Job) -> tuple[object, ...]:
+    policy = job.policy
+    return (
+        job.schedule,
+        job.tz,
+        policy.gap,
+        policy.fold,
+        policy.start,
+        policy.until,
+        policy.jitter,
+    )
+
+
+_DECLARED = tuple(name for name in Job.__struct_fields__ if name not in PROGRESS)
+
+
+def _resumes(old: Job, new: Job) -> bool:
+    return old.paused is not None and new.paused is None and new.state == "scheduled"
+
+
+def _resume(job: Job, now: datetime) -> Decision:
+    schedule = timetable(job)
+    if not schedule.recurring or job.cursor is None:
+        return Decision(job)
+    newest = schedule.last_at(now)
+    if newest is None or newest <= job.cursor:
+        return Decision(job)
+    missed = Skip(
+        job_id=job.id,
+        scheduled_at=newest,
+        reason=SkipReason.PAUSED,
+        count=schedule.count(job.cursor, newest),
+        first_at=schedule.next_after(job.cursor),
+        recorded_at=now,
+    )
+    return Decision(advance(job, schedule, newest), skips=(missed,))

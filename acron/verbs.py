@@ -1,0 +1,330 @@
+"""The verbs on jobs: what programs, the command line and pages do with a store."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec.structs import replace
+
+from acron.errors import AmbiguousJob, InvalidJob, JobConflict, JobNotFound
+from acron.model import Call, Command, Custom, Decision, Run, RunState
+from acron.records import FIELDS, job_from_record, job_to_record, unknown_field
+from acron.status import Status, judge
+from acron.timetable import bind, timetable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+
+    from acron.abc import Action, Store
+    from acron.clock import Clock
+    from acron.model import ActionSpec, Job, Skip
+
+OnConflict = Literal["error", "replace", "keep"]
+
+_ACTION_KEYS = ("command", "cwd", "env", "stdin", "call", "kwargs", "action", "data")
+
+
+class Verbs(ABC):
+    """Jobs of one store. ``ref`` is a job's id, or its name in any letter case.
+
+    Verbs that change something need the app to be open; those that read do not.
+    """
+
+    tz: str
+    clock: Clock
+    _actions: Mapping[str, Action]
+
+    @property
+    @abstractmethod
+    def store(self) -> Store:
+        """The open store. Raises WrongLoop from another event loop than the app's."""
+
+    @abstractmethod
+    def _reading(self) -> AbstractAsyncContextManager[Store]:
+        """The store, opened for the purpose when the app is not open."""
+
+    @abstractmethod
+    def _name_of(self, function: Callable[..., Any]) -> str:
+        """The name under which ``function`` is registered. Raises InvalidJob."""
+
+    # --- definitions ---
+
+    async def add(
+        self,
+        schedule: str,
+        action: Callable[..., Any] | ActionSpec | str,
+        *,
+        id: str | None = None,  # noqa: A002 (the field's name)
+        kwargs: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = "error",
+        **policies: Any,
+    ) -> Job:
+        """Store a job and return it as stored.
+
+        ``action`` is a function registered by ``app.action`` (or its name), or a ``Command``.
+        ``kwargs`` are its JSON arguments. ``on_conflict`` says what to do when the id is taken:
+        raise JobConflict, ``replace`` it, or ``keep`` what is there. ``policies`` are the fields
+        of ``acron.model.Policy``, and ``name tz deliver tags paused``.
+        Raises ScheduleError, InvalidJob, JobConflict, StoreError.
+        """
+        row = {"id": id, "schedule": schedule, "action": action, "kwargs": kwargs, **policies}
+        return (await self.add_many([row], on_conflict=on_conflict))[0]
+
+    async def add_many(
+        self, rows: Iterable[Mapping[str, Any]], *, on_conflict: OnConflict = "error"
+    ) -> list[Job]:
+        """Store many jobs in one transaction; each row has the parameters of ``add``."""
+        jobs = [self._job(row) for row in rows]
+        now = self.clock.now()
+        return await self._put(jobs, on_conflict, now)
+
+    async def _put(self, jobs: Sequence[Job], on_conflict: OnConflict, now: datetime) -> list[Job]:
+        new = {job.id: job for job in jobs}
+        if len(new) != len(jobs):
+            twice = next(job.id for job in jobs if new[job.id] is not job)
+            message = f"the id {twice!r} is given to two jobs"
+            raise InvalidJob(message, job_id=twice, where="$.id")
+
+        def change(
+            job_id: str, old: Job | None, _: Sequence[Run], __: Callable[[], int]
+        ) -> Decision:
+            if old is not None and on_conflict == "error":
+                message = f"there is a job {job_id!r} already; edit it, or give another id"
+                raise JobConflict(message, job_id=job_id)
+            if old is not None and on_conflict == "keep":
+                return Decision(old)
+            return bind(new[job_id], old, now)
+
+        decisions = await self.store.write(list(new), change, now)
+        return [decision.job for decision in decisions if decision.job is not None]
+
+    def _job(self, row: Mapping[str, Any]) -> Job:
+        record = {key: value for key, value in row.items() if value is not None}
+        for key in record:
+            if key not in FIELDS:
+                raise unknown_field(key)
+        if "id" not in record:
+            record["id"] = secrets.token_hex(6)
+        record.setdefault("tz", self.tz)
+        record |= self._action_fields(record.pop("action", None), record.pop("kwargs", None))
+        job = job_from_record(record)
+        self._check(job)
+        return job
+
+    def _action_fields(self, action: object, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+        """An action as add takes it, in the words of a record."""
+        given = {} if kwargs is None else {"kwargs": dict(kwargs)}
+        if action is None:
+            return given
+        if isinstance(action, Call):
+            return {"call": action.name, "kwargs": action.kwargs, **given}
+        if isinstance(action, Command):
+            fields = {name: getattr(action, name) for name in action.__struct_fields__}
+            return {key: value for key, value in fields.items() if value is not None} | given
+        if isinstance(action, Custom):
+            return {"action": action.action, "data": action.data, **given}
+        if isinstance(action, str):
+            return {"call": action, **given}
+        if callable(action):
+            return {"call": self._name_of(action), **given}
+        message = f"an action is a function, its name or a Command, not {type(action).__name__}"
+        raise InvalidJob(message, where="$.action")
+
+    def _check(self, job: Job) -> None:
+        """What only the action can know: that the spec could run at all."""
+        action = self._actions.get(job.action.needs.partition(":")[0])
+        if action is not None:
+            try:
+                action.check(job.action)
+            except InvalidJob as error:
+                error.job_id = job.id
+                raise
+
+    async def edit(self, ref: str, *, revision: int | None = None, **changes: Any) -> Job:
+        """Change fields of a job; None puts a field back to its default.
+
+        A changed schedule starts anew from now; other edits leave its instants alone. With
+        ``revision``, raises JobConflict when the job has changed since.
+        """
+        for key in changes:
+            if key not in FIELDS or key == "id":
+                raise unknown_field(key)
+        job = await self.get(ref)
+
+        def altered(old: Job) -> Job:
+            if revision is not None and old.revision != revision:
+                message = f"job {old.id!r} is at revision {old.revision}, not {revision}"
+                raise JobConflict(message, job_id=old.id)
+            record = job_to_record(old)
+            fields = dict(changes)
+            if {"action", "call", "command"} & fields.keys():
+                record = {key: value for key, value in record.items() if key not in _ACTION_KEYS}
+                action = fields.pop("action", None)
+                if not isinstance(action, str) or "data" not in fields:
+                    fields |= self._action_fields(action, fields.pop("kwargs", None))
+                else:
+                    fields["action"] = action
+            new = job_from_record(record | fields)
+            self._check(new)
+            return new
+
+        return await self._alter(job.id, altered)
+
+    async def pause(self, ref: str, reason: str = "") -> Job:
+        """Fire it no more until ``resume``. Instants due meanwhile are counted skips."""
+        return await self._alter((await self.get(ref)).id, lambda old: replace(old, paused=reason))
+
+    async def resume(self, ref: str) -> Job:
+        """Fire it again from its next instant on; what a pause has cost is not made up for."""
+        return await self._alter((await self.get(ref)).id, lambda old: replace(old, paused=None))
+
+    async def _alter(self, job_id: str, altered: Callable[[Job], Job]) -> Job:
+        now = self.clock.now()
+
+        def change(_: str, old: Job | None, __: Sequence[Run], ___: Callable[[], int]) -> Decision:
+            if old is None:
+                raise JobNotFound(job_id)
+            return bind(altered(old), old, now)
+
+        decision = (await self.store.write([job_id], change, now))[0]
+        if decision.job is None:
+            raise JobNotFound(job_id)
+        return decision.job
+
+    async def remove(self, ref: str) -> None:
+        """Forget a job. A run that goes on ends as it would; what waits to start is cancelled."""
+        job = await self.get(ref)
+        now = self.clock.now()
+
+        def change(_: str, __: Job | None, runs: Sequence[Run], ___: Callable[[], int]) -> Decision:
+            waiting = tuple(
+                replace(run, state=RunState.CANCELLED, finished_at=now, error="job removed")
+                for run in runs
+                if run.state is RunState.PENDING
+            )
+            return Decision(None, runs=waiting)
+
+        await self.store.write([job.id], change, now)
+
+    # --- reading ---
+
+    async def get(self, ref: str) -> Job:
+        """The job with that id, else the one with that name. Raises JobNotFound, AmbiguousJob."""
+        async with self._reading() as store:
+            job = await store.get(ref)
+            named = [job] if job is not None else await store.named(ref)
+        if not named:
+            raise JobNotFound(ref)
+        if len(named) > 1:
+            raise AmbiguousJob(ref, tuple(one.id for one in named))
+        return named[0]
+
+    async def jobs(self) -> AsyncIterator[Job]:
+        """All jobs, by id, read in pages."""
+        after = ""
+        async with self._reading() as store:
+            while page := await store.page(after):
+                for job in page:
+                    yield job
+                after = page[-1].id
+
+    async def runs(
+        self, ref: str | None = None, *, state: str | None = None, limit: int = 100
+    ) -> list[Run]:
+        """The ledger of runs, newest first. A removed job's runs answer to its id."""
+        wanted = None if state is None else RunState(state)
+        async with self._reading() as store:
+            return await store.runs(await self._ledger_id(ref), state=wanted, limit=limit)
+
+    async def skips(self, ref: str | None = None, *, limit: int = 100) -> list[Skip]:
+        """The ledger of occurrences that did not run, newest first."""
+        async with self._reading() as store:
+            return await store.skips(await self._ledger_id(ref), limit=limit)
+
+    async def _ledger_id(self, ref: str | None) -> str | None:
+        if ref is None:
+            return None
+        try:
+            return (await self.get(ref)).id
+        except JobNotFound:
+            async with self._reading() as store:
+                if await store.runs(ref, limit=1):
+                    return ref
+            raise
+
+    async def get_run(self, run_id: str) -> Run:
+        """One run. Raises JobNotFound."""
+        async with self._reading() as store:
+            run = await store.run(run_id)
+        if run is None:
+            raise JobNotFound(run_id, kind="run")
+        return run
+
+    async def upcoming(self, ref: str, count: int = 5) -> list[datetime]:
+        """The job's next instants, UTC; none while it is paused."""
+        job = await self.get(ref)
+        if job.due_at is None or job.cursor is None:
+            return []
+        left = count if job.policy.repeat is None else min(count, job.policy.repeat - job.fired)
+        schedule = timetable(job)
+        return (
+            schedule.upcoming(job.cursor, left) if schedule.next_after(job.cursor) else [job.due_at]
+        )
+
+    async def status(self) -> Status:
+        """Whether jobs fire, and if not, why."""
+        now = self.clock.now()
+        async with self._reading() as store:
+            nodes = await store.nodes()
+            problems = tuple(await store.problems())
+            jobs = [job async for job in self.jobs()]
+        live = [node for node in nodes if node.alive]
+        offers = frozenset[str]().union(*(node.offers for node in live))
+        waiting = [job for job in jobs if job.due_at is not None]
+        return judge(
+            now,
+            nodes,
+            store=store.address,
+            jobs=len(jobs),
+            next_fire_at=min((job.due_at for job in waiting if job.due_at), default=None),
+            parked=tuple(job.id for job in waiting if live and job.action.needs not in offers),
+            problems=problems,
+        )
+
+    # --- manual work ---
+
+    async def _enqueue(self, ref: str) -> Run:
+        """A pending run, due now: whoever can runs it."""
+        job = await self.get(ref)
+        now = self.clock.now()
+
+        def change(
+            _: str, old: Job | None, runs: Sequence[Run], mint: Callable[[], int]
+        ) -> Decision:
+            if old is None:
+                raise JobNotFound(job.id)
+            if runs and old.policy.overlap == "skip":
+                message = f"job {old.id!r} is running: {runs[0].id}"
+                raise JobConflict(message, job_id=old.id)
+            return Decision(old, runs=(Run(id=f"r{mint()}", job_id=old.id, due_at=now),))
+
+        decision = (await self.store.write([job.id], change, now))[0]
+        return decision.runs[0]
+
+    async def cancel(self, run_id: str) -> Run:
+        """Stop one run, wherever it is. Returns it as it is now. Raises JobNotFound."""
+        run = await self.store.request_cancel(run_id, self.clock.now())
+        if run is None:
+            raise JobNotFound(run_id, kind="run")
+        return run
+
+    async def wait(self, run_id: str) -> Run:
+        """The run at its durable end, by whichever process runs it."""
+        while not (run := await self.get_run(run_id)).state.ended:  # noqa: ASYNC110 (another process ends it)
+            await asyncio.sleep(0.2)
+        return run

@@ -1,0 +1,28 @@
+"""What holds for every test: nothing of the user's own acron is seen or touched."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest_plugins = ["pytester"]
+
+# A machine's speed is no finding: no deadlines. In CI the same commit draws the same examples.
+settings.register_profile("acron", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("acron")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No setting of the user's is read, and no file of theirs is written."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("ACRON_")]:
+            patch.delenv(name)
+        patch.setenv("ACRON_HOME", str(tmp_path_factory.mktemp("home")))
+        yield

@@ -1,0 +1,158 @@
+"""Never without a trigger, never with two, whatever a provider does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from acron import Acron, CronScheduler, Fired, Firing
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from acron.testing import AcronTime
+
+
+class Provider(CronScheduler):
+    """Does what ``start`` is told by its subclass, and keeps count."""
+
+    name = "odd"
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.stopped = 0
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+    async def start(
+        self, stop_event: asyncio.Event, *, firing: Firing, interval: float = 60.0
+    ) -> None:
+        self.running += 1
+        try:
+            await self.go(stop_event, firing)
+        finally:
+            self.running -= 1
+
+    async def go(self, stop_event: asyncio.Event, firing: Firing) -> None:
+        raise NotImplementedError
+
+
+class Raises(Provider):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    async def go(self, stop_event: asyncio.Event, firing: Firing) -> None:
+        raise self.error
+
+
+class Returns(Provider):
+    async def go(self, stop_event: asyncio.Event, firing: Firing) -> None:
+        return
+
+
+class Hangs(Provider):
+    async def go(self, stop_event: asyncio.Event, firing: Firing) -> None:
+        await asyncio.Event().wait()
+
+
+class HangsAgainstCancellation(Provider):
+    async def go(self, stop_event: asyncio.Event, firing: Firing) -> None:
+        while not stop_event.is_set():
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                continue
+
+
+class DiesLater(Provider):
+    async def go(self, stop_event: asyncio.Event, firing: Firing) -> None:
+        for _ in range(3):
+            await firing.tick()
+            await asyncio.sleep(60)
+        raise ConnectionError("gone")
+
+
+class Arms(Provider):
+    """Arms and returns; the outside scheduler is the test."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__()
+        self.until = until
+        self.armed: list[tuple[str, datetime]] = []
+
+    async def go(self, stop_event: asyncio.Event, firing: Firing) -> None:
+        self.armed = [(one.job_id, one.instant) async for one in firing.armed(self.until)]
+
+
+BAD = [
+    Raises(RuntimeError("no")),
+    Raises(SystemExit(3)),
+    Raises(KeyboardInterrupt()),
+    Raises(asyncio.CancelledError()),
+    Returns(),
+    Hangs(),
+    DiesLater(),
+]
+
+
+@pytest.mark.parametrize("provider", BAD, ids=lambda one: f"{type(one).__name__}")
+async def test_the_built_in_takes_over(
+    acron_time: AcronTime, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Acron("memory://", clock=acron_time.clock, provider=provider)
+    fired = 0
+
+    @app.job("every 1m")
+    async def beat() -> None:
+        nonlocal fired
+        fired += 1
+
+    async with app:
+        await acron_time.advance(minutes=10, seconds=1)
+        assert (await app.status()).provider == "inprocess"
+        assert provider.running == 0
+        assert provider.stopped == 1
+        runs = await app.runs("beat")
+    assert 7 <= fired <= 10
+    assert len({run.scheduled_at for run in runs}) == fired
+    assert any("takes over" in record.message for record in caplog.records)
+
+
+async def test_a_provider_that_will_not_go_is_abandoned_and_named(
+    acron_time: AcronTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Acron("memory://", clock=acron_time.clock, provider=HangsAgainstCancellation())
+    async with app:
+        await acron_time.advance(minutes=5)
+        assert (await app.status()).provider == "inprocess"
+    assert any("abandoned" in record.message for record in caplog.records)
+    await acron_time.advance(hours=2)
+
+
+async def test_an_arming_provider_keeps_its_place(acron_time: AcronTime) -> None:
+    now = acron_time.clock.now()
+    provider = Arms(now.replace(year=now.year + 1))
+    app = Acron("memory://", clock=acron_time.clock, provider=provider)
+
+    @app.job("every 1h")
+    async def beat() -> None: ...
+
+    async with app:
+        await acron_time.advance(minutes=50)
+        ((job_id, instant),) = provider.armed
+        assert (await app.status()).provider == "odd"
+        firing = app._firing()
+        assert await provider.fire_due(job_id, instant, firing=firing) is Fired.EARLY
+        await acron_time.advance(minutes=9, seconds=45)
+        assert await provider.fire_due(job_id, instant, firing=firing) is Fired.CLAIMED
+        assert acron_time.clock.now() >= instant
+        assert await provider.fire_due(job_id, instant, firing=firing) is Fired.LOST
+        assert await provider.fire_due("nobody", instant, firing=firing) is Fired.NOTHING
+        await app.drain()
+        assert await provider.fire_due(job_id, instant, firing=firing) is Fired.DRAINING
+        (run,) = await app.runs("beat")
+        assert run.scheduled_at == instant

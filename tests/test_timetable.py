@@ -1,0 +1,125 @@
+"""Where a job stands on its schedule: binding, anchors, pause and resume."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from acron.errors import ScheduleError
+from acron.model import Job, SkipReason
+from acron.records import job_from_record
+from acron.timetable import advance, bind, grace, timetable
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def declared(schedule: str, **fields: Any) -> Job:
+    return job_from_record({"id": "tea", "schedule": schedule, "command": "true", **fields})
+
+
+def bound(job: Job, old: Job | None = None, now: datetime = START) -> Job:
+    stored = bind(job, old, now).job
+    assert stored is not None
+    return stored
+
+
+def test_an_interval_counts_from_where_it_was_first_seen() -> None:
+    job = bound(declared("every 2h"))
+    assert job.next_fire_at == START + timedelta(hours=2)
+    later = bound(declared("every 2h", timeout=5), job, START + timedelta(hours=1))
+    assert later.next_fire_at == job.next_fire_at
+    assert (later.bound, later.created_at) == (job.bound, START)
+    assert later.revision == 2
+
+
+def test_a_changed_schedule_starts_anew() -> None:
+    job = bound(declared("every 2h"))
+    later = bound(declared("every 3h"), job, START + timedelta(hours=1))
+    assert later.next_fire_at == START + timedelta(hours=4)
+    assert later.created_at == START
+
+
+def test_the_same_declaration_changes_nothing() -> None:
+    job = bound(declared("in 2h"))
+    assert bound(declared("in 2h"), job, START + timedelta(hours=1)) == job
+
+
+def test_a_one_shot_is_not_rearmed_once_it_is_over() -> None:
+    job = bound(declared("in 2h"))
+    over = advance(job, timetable(job), START + timedelta(hours=2))
+    assert over.completed
+    assert bound(declared("in 2h"), over, START + timedelta(days=9)).state == "completed"
+
+
+def test_resume_counts_what_the_pause_has_cost() -> None:
+    job = bound(declared("every 1h"))
+    paused = bound(replace(job, paused="tea is out"), job)
+    assert paused.due_at is None
+    decision = bind(replace(paused, paused=None), paused, START + timedelta(hours=5, minutes=1))
+    (skip,) = decision.skips
+    assert (skip.reason, skip.count) == (SkipReason.PAUSED, 5)
+    assert (skip.first_at, skip.scheduled_at) == (
+        START + timedelta(hours=1),
+        START + timedelta(hours=5),
+    )
+    assert decision.job is not None
+    assert decision.job.next_fire_at == START + timedelta(hours=6)
+
+
+def test_a_short_pause_costs_nothing() -> None:
+    job = bound(declared("every 1h"))
+    paused = bound(replace(job, paused=""), job)
+    decision = bind(replace(paused, paused=None), paused, START + timedelta(minutes=5))
+    assert decision.skips == ()
+    assert decision.job is not None
+    assert decision.job.next_fire_at == job.next_fire_at
+
+
+def test_a_one_shot_paused_over_its_instant_is_still_owed() -> None:
+    job = bound(declared("in 1h"))
+    paused = bound(replace(job, paused=""), job)
+    decision = bind(replace(paused, paused=None), paused, START + timedelta(hours=2))
+    assert decision.skips == ()
+    assert decision.job is not None
+    assert decision.job.due_at == START + timedelta(hours=1)
+
+
+def test_start_and_until_bound_the_schedule() -> None:
+    job = bound(declared("0 * * * *", start="2026-03-02T00:30Z", until="2026-03-02T02:00Z"))
+    assert timetable(job).upcoming(START, 9) == [
+        datetime(2026, 3, 2, 1, tzinfo=UTC),
+        datetime(2026, 3, 2, 2, tzinfo=UTC),
+    ]
+
+
+def test_start_moves_the_first_fire_of_an_interval() -> None:
+    job = bound(declared("every 2h", start="2026-03-02T00:30Z"))
+    assert job.next_fire_at == datetime(2026, 3, 2, 0, 30, tzinfo=UTC)
+
+
+def test_a_moment_long_past_is_refused() -> None:
+    with pytest.raises(ScheduleError):
+        bind(declared("2020-01-01T09:00"), None, START)
+
+
+def test_a_moment_just_past_is_owed_at_once() -> None:
+    assert bound(declared("2026-02-28T23:59")).due_at == datetime(2026, 2, 28, 23, 59, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "schedule, seconds",
+    [
+        ("every 30s", 120),
+        ("every 10m", 300),
+        ("every 1h", 1800),
+        ("0 9 * * *", 7200),
+        ("in 1h", 24 * 3600),
+    ],
+)
+def test_the_default_grace_is_half_the_period_within_bounds(schedule: str, seconds: float) -> None:
+    job = bound(declared(schedule))
+    assert job.next_fire_at is not None
+    assert grace(job, timetable(job), job.next_fire_at) == seconds

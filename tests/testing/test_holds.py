@@ -1,0 +1,176 @@
+"""What works outside the loop holds virtual time, for as long as it does and no longer.
+
+Each worker really takes a few milliseconds. Beside it runs a timer of an hour: if time were not
+held it would fire first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiofiles
+import anyio
+import anyio.to_thread
+import pytest
+
+from acron.testing import START, HoldDropped, VirtualTime, virtual_time
+from acron.threads import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+BRIEFLY = 0.05
+
+
+@contextmanager
+def standing_still(acron_time: VirtualTime) -> Iterator[None]:
+    """Time must not have moved inside, though a timer invites it to."""
+    before = acron_time.now()
+    timer = asyncio.get_running_loop().call_later(3600, lambda: None)
+    yield
+    timer.cancel()
+    assert acron_time.now() == before
+
+
+async def test_acron_s_threads(acron_time: VirtualTime) -> None:
+    with standing_still(acron_time):
+        await Threads().run(time.sleep, BRIEFLY)
+
+
+async def test_executors(acron_time: VirtualTime) -> None:
+    loop = asyncio.get_running_loop()
+    with standing_still(acron_time), ThreadPoolExecutor(1) as pool:
+        await loop.run_in_executor(None, time.sleep, BRIEFLY)
+        await loop.run_in_executor(pool, time.sleep, BRIEFLY)
+        await asyncio.to_thread(time.sleep, BRIEFLY)
+
+
+async def test_aiofiles(acron_time: VirtualTime, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("x" * 100_000)
+    with standing_still(acron_time):
+        async with aiofiles.open(path) as file:
+            assert len(await file.read()) == 100_000
+
+
+async def test_anyio_s_threads(acron_time: VirtualTime) -> None:
+    with standing_still(acron_time):
+        await anyio.to_thread.run_sync(time.sleep, BRIEFLY)
+        limiter = anyio.CapacityLimiter(1)
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(
+                    lambda: anyio.to_thread.run_sync(time.sleep, 0.01, limiter=limiter)
+                )
+    assert limiter.borrowed_tokens == 0
+
+
+async def test_waiting_for_anyio_s_token_holds_nothing(acron_time: VirtualTime) -> None:
+    limiter = anyio.CapacityLimiter(1)
+    await limiter.acquire_on_behalf_of(object())
+    with anyio.move_on_after(10) as scope:
+        await anyio.to_thread.run_sync(time.sleep, 0, limiter=limiter)
+    assert scope.cancelled_caught
+    assert (acron_time.now() - START).total_seconds() == 10
+
+
+async def test_subprocesses_until_their_end(acron_time: VirtualTime) -> None:
+    program = f"import time; time.sleep({BRIEFLY}); print('done')"
+    command = [sys.executable, "-S", "-c", program]
+    with standing_still(acron_time):
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        assert (await process.communicate())[0] == b"done\n"
+        shell = await asyncio.create_subprocess_shell(f"sleep {BRIEFLY}")
+        assert await shell.wait() == 0
+        assert (await anyio.run_process(command)).stdout == b"done\n"
+
+
+async def test_when_it_ends_time_goes_on(acron_time: VirtualTime) -> None:
+    work = asyncio.create_task(asyncio.to_thread(time.sleep, BRIEFLY))
+    await asyncio.sleep(3600)
+    assert work.done()
+    assert (acron_time.now() - START).total_seconds() == 3600
+
+
+async def test_a_hold_by_hand(acron_time: VirtualTime) -> None:
+    loop = asyncio.get_running_loop()
+    server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
+    with standing_still(acron_time), acron_time.hold("a real socket"):
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.close()
+    server.close()
+    await server.wait_closed()
+    assert loop.time() == acron_time.clock.monotonic()
+
+
+async def in_executor(function: Callable[..., Any], *args: Any) -> None:
+    await asyncio.get_running_loop().run_in_executor(None, function, *args)
+
+
+async def in_anyio(function: Callable[..., Any], *args: Any) -> None:
+    await anyio.to_thread.run_sync(function, *args, abandon_on_cancel=True)
+
+
+async def in_subprocess(function: Callable[..., Any], *args: Any) -> None:
+    process = await asyncio.create_subprocess_exec("sleep", "0.2")
+    try:
+        await process.wait()
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@pytest.mark.acron_time(hold=0.02)
+@pytest.mark.parametrize(
+    "run, label",
+    [
+        (Threads().run, "sleep held"),
+        (in_executor, "executor: sleep held"),
+        (in_anyio, "anyio thread: sleep held"),
+        (in_subprocess, "subprocess: sleep 0.2 held"),
+    ],
+)
+async def test_a_hold_is_dropped_after_its_bound_and_named(
+    acron_time: VirtualTime, run: Any, label: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.warns(HoldDropped, match=label), pytest.raises(TimeoutError):
+        async with asyncio.timeout(60):
+            await run(time.sleep, 0.2)
+    assert (acron_time.now() - START).total_seconds() == 60
+    assert label in caplog.text
+
+
+def test_where_warnings_are_errors_it_is_raised_at_the_end() -> None:
+    ends: list[float] = []
+
+    async def main() -> None:
+        await asyncio.to_thread(time.sleep, 0.1)
+        await asyncio.sleep(1)
+        ends.append(asyncio.get_running_loop().time())
+
+    with pytest.raises(HoldDropped, match="executor: sleep held"), virtual_time(hold=0.02):
+        asyncio.run(main())
+    assert len(ends) == 1
+
+
+@pytest.mark.acron_time(hold=0.1)
+async def test_only_idle_waiting_counts(acron_time: VirtualTime) -> None:
+    with acron_time.hold("slow test"):
+        for _ in range(10):
+            time.sleep(0.02)  # noqa: ASYNC251 (a test that is busy, not idle)
+            await asyncio.to_thread(time.sleep, 0)
+    assert acron_time.now() == START
+
+
+async def test_many_calls_in_flight(acron_time: VirtualTime) -> None:
+    with standing_still(acron_time):
+        threads = Threads(limit=4)
+        values = await asyncio.gather(*(threads.run(int, n) for n in range(500)))
+    assert values == list(range(500))

@@ -1,0 +1,135 @@
+"""The fixture under the async plugins there are, each in a pytest of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SUITE = """
+    import asyncio
+    from datetime import UTC, datetime, timedelta
+    import anyio
+    import pytest
+    from acron.testing import START, WaitsForever
+
+    {mark}
+
+    @pytest.fixture
+    async def resource():
+        await asyncio.sleep(0)
+        yield "resource"
+        await asyncio.sleep(0)
+
+    async def test_month(acron_time, resource):
+        asyncio.get_running_loop().call_later(86400, lambda: None)
+        await asyncio.to_thread(lambda: None)
+        assert acron_time.now() == START
+        await acron_time.advance(days=30)
+        await anyio.sleep(1)
+        assert acron_time.now() == START + timedelta(days=30, seconds=1)
+
+    async def test_each_begins_anew(acron_time):
+        assert acron_time.now() == START
+
+    @pytest.mark.acron_time("2027-01-01T00:00:00Z", grace=0.01)
+    async def test_stuck(acron_time):
+        assert acron_time.now().year == 2027
+        await asyncio.Event().wait()
+
+    async def test_real_time_afterwards():
+        assert not hasattr(asyncio.get_running_loop(), "acron_hold")
+        assert abs((datetime.now(UTC) - START).total_seconds()) > 1
+"""
+
+
+@pytest.fixture
+def clean(pytester: pytest.Pytester) -> pytest.Pytester:
+    """No settings but the test's own."""
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    return pytester
+
+
+def _check(result: pytest.RunResult) -> None:
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            ">*await asyncio.Event().wait()",
+            "E *WaitsForever: nothing can happen any more*",
+        ]
+    )
+
+
+def test_asyncio_auto(clean: pytest.Pytester) -> None:
+    clean.makepyfile(SUITE.replace("{mark}", ""))
+    _check(clean.runpytest_inprocess("--asyncio-mode=auto", "-W", "error"))
+
+
+@pytest.mark.parametrize("scope", ["function", "module"])
+def test_asyncio_strict(clean: pytest.Pytester, scope: str) -> None:
+    suite = SUITE.replace("{mark}", f"pytestmark = pytest.mark.asyncio(loop_scope='{scope}')")
+    fixture = "    import pytest_asyncio\n\n    @pytest_asyncio.fixture"
+    suite = suite.replace("    @pytest.fixture", f"{fixture}(loop_scope='{scope}')")
+    clean.makepyfile(suite)
+    _check(clean.runpytest_inprocess("--asyncio-mode=strict", "-W", "error"))
+
+
+def test_anyio(clean: pytest.Pytester) -> None:
+    backend = "@pytest.fixture\n    def anyio_backend():\n        return 'asyncio'"
+    clean.makepyfile(SUITE.replace("{mark}", f"pytestmark = pytest.mark.anyio\n\n    {backend}"))
+    _check(clean.runpytest_inprocess("--asyncio-mode=strict", "-W", "error"))
+
+
+def test_uvloop_is_refused(clean: pytest.Pytester) -> None:
+    pytest.importorskip("uvloop")
+    clean.makepyfile("""
+        import pytest
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio", {"use_uvloop": True}
+
+        async def test_never_begins(acron_time):
+            print("it has begun")
+    """)
+    result = clean.runpytest_inprocess("--asyncio-mode=strict", "-s")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *VirtualTimeError: uvloop.Loop*run this test without uvloop*"])
+    result.stdout.no_fnmatch_line("it has begun")
+
+
+def test_a_stuck_thread_fails_the_test_where_warnings_are_errors(clean: pytest.Pytester) -> None:
+    clean.makepyfile("""
+        import asyncio, time
+        import pytest
+
+        @pytest.mark.acron_time(hold=0.02)
+        async def test_slow(acron_time):
+            await asyncio.to_thread(time.sleep, 0.1)
+            await asyncio.sleep(1)
+    """)
+    result = clean.runpytest_inprocess("--asyncio-mode=auto", "-W", "error")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["E *HoldDropped: executor: sleep held virtual time for 0.02 s*"])
+
+
+def test_the_marker_is_known(clean: pytest.Pytester) -> None:
+    clean.runpytest_inprocess("--markers").stdout.fnmatch_lines(["*pytest.mark.acron_time(start*"])
+
+
+@pytest.mark.parametrize("module", ["acron.testing", "acron.testing.harness"])
+def test_nothing_but_the_plugin_needs_pytest(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('pytest' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_plugin_costs_a_pytest_that_does_not_use_it_nothing() -> None:
+    program = (
+        "import sys, pytest, acron.testing.plugin; "
+        "print(*sorted({'asyncio', 'anyio', 'msgspec'} & set(sys.modules)))"
+    )
+    plain = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert plain.split() == []
