@@ -275,17 +275,20 @@ class Store(ABC):
 class Context:
     """What a run knows of itself; handed to a function that takes ``ctx``."""
 
-    __slots__ = ("_report", "job", "log", "run")
+    __slots__ = ("_report", "job", "run")
 
     def __init__(
         self, job: Job, run: Run, report: Callable[[float, float | None, str], None]
     ) -> None:
         self.job = job
         self.run = run
-        self.log = logging.LoggerAdapter(
-            logging.getLogger("acron.job"), {"job_id": job.id, "run_id": run.id}
-        )
         self._report = report
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """The logger ``acron.job``, with ``job_id`` and ``run_id`` on each record."""
+        extra = {"job_id": self.job.id, "run_id": self.run.id}
+        return logging.LoggerAdapter(logging.getLogger("acron.job"), extra)
 
     @property
     def run_id(self) -> str:
@@ -339,7 +342,7 @@ class Action(ABC):
         """Do it; the text is the run's output, None is none."""
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """What is to be told, and to whom. ``to`` is the target after its platform's name."""
 
     to: str

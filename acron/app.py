@@ -67,7 +67,7 @@ class Acron(Verbs):
         given = {"tz": tz, "max_running": max_running, "drain_timeout": drain_timeout}
         if isinstance(store, str):
             given["store"] = store
-        overrides = {key: value for key, value in given.items() if value is not None}
+        overrides: dict[str, Any] = {key: one for key, one in given.items() if one is not None}
         if settings is None:
             settings = load_settings(**overrides)
         elif overrides:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from acron import Context
-    from acron.testing import AcronTime
+    from acron.testing import VirtualTime
 
 
 @pytest.fixture
-async def app(acron_time: AcronTime) -> AsyncIterator[Acron]:
+async def app(acron_time: VirtualTime) -> AsyncIterator[Acron]:
     async with Acron("memory://", clock=acron_time.clock) as app:
         yield app
 
@@ -57,7 +57,7 @@ async def test_an_app_that_is_not_open_says_so() -> None:
         await Acron("memory://").add("every 1h", Command("a"))
 
 
-async def test_reading_needs_no_open_app_and_an_app_opens_again(acron_time: AcronTime) -> None:
+async def test_reading_needs_no_open_app_and_an_app_opens_again(acron_time: VirtualTime) -> None:
     app = Acron("memory://", clock=acron_time.clock)
 
     @app.job("every 1h")
@@ -139,7 +139,7 @@ async def test_bad_schedules_store_nothing(
     assert [job async for job in app.jobs()] == []
 
 
-async def test_edit(app: Acron, acron_time: AcronTime) -> None:
+async def test_edit(app: Acron, acron_time: VirtualTime) -> None:
     job = await app.add("every 1h", Command("a"), id="one", timeout="5m")
     await acron_time.advance(minutes=30)
     edited = await app.edit("one", command="b", timeout=None, deliver="log")
@@ -157,7 +157,7 @@ async def test_edit(app: Acron, acron_time: AcronTime) -> None:
 
 
 async def test_remove_forgets_the_job_and_keeps_the_ledger(
-    app: Acron, acron_time: AcronTime
+    app: Acron, acron_time: VirtualTime
 ) -> None:
     await app.add("every 1h", "nobody", id="one")
     pending = await app.run_now("one")
@@ -168,7 +168,7 @@ async def test_remove_forgets_the_job_and_keeps_the_ledger(
     assert (run.id, run.state) == (pending.id, "cancelled")
 
 
-async def test_declared_jobs_follow_the_code(acron_time: AcronTime) -> None:
+async def test_declared_jobs_follow_the_code(acron_time: VirtualTime) -> None:
     store = MemoryStore()
 
     def make(schedule: str | None, **policies: Any) -> Acron:
@@ -197,7 +197,7 @@ async def test_declared_jobs_follow_the_code(acron_time: AcronTime) -> None:
         assert (await app.get("news")).state == "scheduled"
 
 
-async def test_a_declared_one_shot_is_bound_once(acron_time: AcronTime) -> None:
+async def test_a_declared_one_shot_is_bound_once(acron_time: VirtualTime) -> None:
     store = MemoryStore()
     fired = 0
 
@@ -217,7 +217,7 @@ async def test_a_declared_one_shot_is_bound_once(acron_time: AcronTime) -> None:
     assert fired == 1
 
 
-async def test_a_declared_job_does_not_take_a_dynamic_id(acron_time: AcronTime) -> None:
+async def test_a_declared_job_does_not_take_a_dynamic_id(acron_time: VirtualTime) -> None:
     store = MemoryStore()
     async with Acron(store, clock=acron_time.clock) as app:
         await app.add("every 1h", Command("a"), id="news")
@@ -232,7 +232,7 @@ async def test_a_declared_job_does_not_take_a_dynamic_id(acron_time: AcronTime) 
         assert (await again.get("news")).action == Command("a")
 
 
-async def test_methods_are_bound_by_provide(acron_time: AcronTime) -> None:
+async def test_methods_are_bound_by_provide(acron_time: VirtualTime) -> None:
     app = Acron("memory://", clock=acron_time.clock)
 
     class Cog:
@@ -250,7 +250,7 @@ async def test_methods_are_bound_by_provide(acron_time: AcronTime) -> None:
     assert cog.beats == 3
 
 
-async def test_events_tell_the_whole_story(acron_time: AcronTime) -> None:
+async def test_events_tell_the_whole_story(acron_time: VirtualTime) -> None:
     app = Acron("memory://", clock=acron_time.clock)
 
     @app.job("every 1m", deliver="log")
@@ -266,7 +266,7 @@ async def test_events_tell_the_whole_story(acron_time: AcronTime) -> None:
     assert kinds[:5] == [Started, Progressed, Skipped, Finished, Delivered]
 
 
-async def test_upcoming(app: Acron, acron_time: AcronTime) -> None:
+async def test_upcoming(app: Acron, acron_time: VirtualTime) -> None:
     await app.add("every 1h", Command("a"), id="one", repeat=2)
     now = acron_time.clock.now()
     assert [(at - now).total_seconds() for at in await app.upcoming("one")] == [3600, 7200]
@@ -274,7 +274,7 @@ async def test_upcoming(app: Acron, acron_time: AcronTime) -> None:
     assert await app.upcoming("one") == []
 
 
-async def test_attached_fires_nothing_by_itself(acron_time: AcronTime) -> None:
+async def test_attached_fires_nothing_by_itself(acron_time: VirtualTime) -> None:
     app = Acron("memory://", clock=acron_time.clock)
     ran = 0
 

@@ -72,15 +72,12 @@ class Signature:
             else:
                 required = one.default is one.empty
                 self.parameters[one.name] = Parameter(one.name, kind, required, problem)
+        self.resolved = not any(one.unresolved for one in self.parameters.values())
 
     def _refuse_positional(self, one: inspect.Parameter) -> None:
         if one.default is one.empty:
             message = f"{self.name}: the argument {one.name!r} cannot be given by name"
             raise InvalidJob(message, where="$.call")
-
-    @property
-    def resolved(self) -> bool:
-        return not any(one.unresolved for one in self.parameters.values())
 
     def typed(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """``kwargs`` as the annotations want them, copied; InvalidJob for what does not fit."""

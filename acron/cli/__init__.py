@@ -43,14 +43,23 @@ def main(args: Sequence[str] | None = None) -> int:
         code = command.main(args=given, prog_name="acron", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has had enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unheard()
+    except SystemExit as ending:
+        if isinstance(ending.__context__, BrokenPipeError):  # typer has seen it first
+            return _unheard()
+        raise
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:  # noqa: BLE001 (the last frame: else it is a traceback)
         return _report(error)
     return code if isinstance(code, int) else 0
+
+
+def _unheard() -> int:
+    """Whoever read has had enough. Python would complain once more when it flushes at exit."""
+    sys.stdout = sys.__stdout__
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 def _refuse_bytes(args: Sequence[str]) -> None:
@@ -69,14 +78,14 @@ def _report(error: Exception) -> int:
     if isinstance(error, InvalidJob):
         field = error.where.removeprefix("$").removeprefix(".")
         text = f"{field}: {error}" if field and field not in str(error) else str(error)
-    elif isinstance(error, AcronError):
-        text = str(error)
     elif isinstance(usage := getattr(error, "exit_code", None), int):
-        # typer's own refusals; their class is not the same in every version of typer
+        # Ours, or one of typer's: their class is not the same in every version of it.
         code, context = usage, getattr(error, "ctx", None)
         text = str(getattr(error, "format_message", error.__str__)())
         command = "acron" if context is None else context.command_path
         hint = f" (see {command} --help)"
+    elif isinstance(error, AcronError):
+        text = str(error)
     else:
         text = f"{type(error).__name__}: {error}"
         hint = " (set ACRON_DEBUG=1 for the traceback)"

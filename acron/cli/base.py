@@ -46,6 +46,7 @@ class Usage(AcronError):
     """The command line itself is wrong."""
 
     exit_code = 2
+    ctx: typer.Context | None = None
 
 
 def option(kind: Any, flag: str, metavar: str | None, text: str, *, hidden: bool = False) -> Any:
@@ -74,11 +75,14 @@ def verb(name: str, *, fields: Mapping[str, Any] | None = None) -> Callable[[F],
 
         def command(context: typer.Context, **given: Any) -> None:
             target: Target = context.obj.over(**{key: given.pop(key) for key in where})
-            if fields is None:
-                return function(target, **given)
-            values = {key: given.pop(key) for key in fields}
-            chosen = {key: value for key, value in values.items() if value not in (None, [], False)}
-            return function(target, fields=chosen, **given)
+            if fields is not None:
+                values = {key: given.pop(key) for key in fields}
+                given["fields"] = {key: one for key, one in values.items() if _is_given(one)}
+            try:
+                function(target, **given)
+            except Usage as error:
+                error.ctx = context
+                raise
 
         keyword = inspect.Parameter.KEYWORD_ONLY
         parameters = [
@@ -95,6 +99,10 @@ def verb(name: str, *, fields: Mapping[str, Any] | None = None) -> Callable[[F],
         return function
 
     return declare
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value not in ([], ())
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 (typer's callback)

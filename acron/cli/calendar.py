@@ -10,15 +10,16 @@ from zoneinfo import ZoneInfo
 import typer
 
 from acron.cli.base import Json, Tz, Usage, verb
-from acron.cli.render import countdown, iso, local, note, print_json
+from acron.cli.render import iso, local, note, print_json
 from acron.cli.target import on_a_loop
 from acron.clock import SystemClock
 from acron.config import store_url
 from acron.errors import ConfigError, JobNotFound, ScheduleError, StoreError
 from acron.schedules import parse, refuse_past
+from acron.schedules.explain import explain as explain_schedule
 from acron.schedules.zones import similar, zone
 from acron.stores import open_store
-from acron.text import one_line
+from acron.text import many_lines
 from acron.timetable import ONE_SHOT_GRACE, timetable
 
 if TYPE_CHECKING:
@@ -37,23 +38,22 @@ def explain(
     """Tell what a schedule text means, and when it fires next."""
     place = _zone(tz) if tz else target.acron().tz
     now = SystemClock().now()
-    value = parse(schedule, tz=place, now=now)
-    instants = value.upcoming(now, 5)
-    if as_json:
-        print_json(
-            {
-                "text": schedule,
-                "canonical": str(value),
-                "meaning": value.describe(),
-                "tz": place,
-                "next": [iso(one) for one in instants],
-            }
-        )
+    told = explain_schedule(parse(schedule, tz=place, now=now), now, place)
+    if not as_json:
+        typer.echo(many_lines(str(told)))
         return
-    typer.echo(value.describe())
-    typer.echo(f"  text  {one_line(str(value))}")
-    for one in instants:
-        typer.echo(f"  {iso(one)}  {local(one, place)} {place}  {countdown(one, now)}")
+    change = told.change
+    print_json(
+        {
+            "schedule": told.text,
+            "sentence": told.sentence,
+            "tz": told.zone,
+            "next": [iso(one.astimezone(UTC)) for one in told.instants],
+            "per_year": told.per_year,
+            "change": change and {"at": iso(change.at), "effect": change.effect},
+            "warnings": list(told.warnings),
+        }
+    )
 
 
 @verb("next")

@@ -14,7 +14,7 @@ import typer
 from acron.cli.base import Json, verb
 from acron.cli.logs import line, logging_to_stderr, print_lines
 from acron.cli.render import color, countdown, iso, local, print_json, span, table
-from acron.cli.target import on_a_loop
+from acron.cli.target import at_once, on_a_loop
 from acron.events import Finished
 from acron.records import run_json
 from acron.status import health
@@ -116,9 +116,10 @@ def tick(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
         ended: list[Run] = []
         reading = asyncio.create_task(_read(app.events(), ended, silent=as_json))
         async with app.attached(firing=True):
-            await app.tick()
-            while app.node is not None and app.node.running:  # noqa: ASYNC110 (as above)
-                await asyncio.sleep(0.05)
+            with at_once(app):
+                await app.tick()
+                while app.node is not None and app.node.running:  # noqa: ASYNC110 (as above)
+                    await asyncio.sleep(0.05)
         await reading  # closing the app ends it
         return ended
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-import statistics
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +40,8 @@ def demo(
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Fire real jobs for ten seconds in a temporary home, and tell how it went."""
+    import tempfile  # noqa: PLC0415 (slow)
+
     with tempfile.TemporaryDirectory(prefix="acron-demo-") as home:
         runs, picture = on_a_loop(_play(home, silent=as_json, pictured=svg is not None))
         files = len(list(Path(home).rglob("*.md")))
@@ -155,6 +155,8 @@ def _svg(board: Board, now: datetime) -> str:
 
 
 def _summary(runs: list[Run]) -> dict[str, Any]:
+    import statistics  # noqa: PLC0415 (slow)
+
     late = [run.lateness for run in runs if run.scheduled_at and run.attempt == 1] or [0.0]
     counts: dict[str, int] = {}
     for run in runs:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from acron.cli.render import gist, iso, span, took
-from acron.events import Delivered, Dropped, Event, Finished, Skipped, Started
+from acron.events import Dropped, Event, Finished, Skipped, Started
 from acron.text import one_line
 
 if TYPE_CHECKING:
@@ -36,10 +36,6 @@ def _text(event: Event) -> str | None:
         case Skipped(job=job, skip=skip):
             times = f" {skip.count} times" if skip.count > 1 else ""
             return f"skipped {job.id} {iso(skip.scheduled_at)} {skip.reason.value}{times}"
-        case Delivered(job=job, run=run):
-            lost = [one for one in run.deliveries if one.state in {"failed", "unknown"}]
-            told = ", ".join(f"{one.target} {one.state}: {one.error}" for one in lost)
-            return f"undelivered {job.id} {run.id} {told}" if lost else None
         case Dropped(count=count):
             return f"{count} events are not shown"
     return None
@@ -58,8 +54,7 @@ class _Handler(logging.Handler):
     """Log records as lines on what is standard error at the time: the live view moves it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # The ends of runs are events, and shown as such.
-        if record.funcName == "ended" and record.name == "acron.runtime":
+        if record.name == "acron.runtime.ends":  # these are events, and shown as such
             return
         try:
             at = datetime.fromtimestamp(int(record.created), UTC)

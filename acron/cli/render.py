@@ -112,7 +112,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, paint: int | No
     widths = [max(map(_width, column)) for column in zip(titles, *cells, strict=True)]
     lines = [typer.style(_join(titles, widths), dim=True)]
     for line in cells:
-        padded = [_padded(text, size) for text, size in zip(line, widths, strict=True)]
+        padded = [_padded(text, size) for text, size in zip(line, [*widths[:-1], 0], strict=True)]
         if paint in keep:
             at = keep.index(paint)
             padded[at] = color(rows[len(lines) - 1][paint], padded[at])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shlex
@@ -16,7 +17,7 @@ from acron.cli.logs import logging_to_stderr
 from acron.errors import AcronError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from acron.app import Acron
     from acron.model import Settings
@@ -76,9 +77,22 @@ class Target(NamedTuple):
 
         async def attached() -> T:
             async with app.attached(firing=firing):
-                return await work(app)
+                with at_once(app):
+                    return await work(app)
 
         return on_a_loop(attached())
+
+
+@contextlib.contextmanager
+def at_once(app: Acron) -> Iterator[None]:
+    """Who stops a command does not want to wait for the runs that it has started."""
+    from msgspec.structs import replace  # noqa: PLC0415
+
+    try:
+        yield
+    except asyncio.CancelledError:
+        app.settings = replace(app.settings, drain_timeout=0.0)
+        raise
 
 
 def on_a_loop(work: Coroutine[Any, Any, T]) -> T:

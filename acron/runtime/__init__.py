@@ -10,16 +10,18 @@ import asyncio
 import contextlib
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
 from acron.abc import Armed, Fired
 from acron.errors import AcronError
-from acron.events import Progressed, Troubled
+from acron.events import Progressed
 from acron.model import RunState
 from acron.runtime import fire
+from acron.runtime.attempts import Attempts
 from acron.runtime.deliver import Deliverer
+from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
 from acron.runtime.supervise import Supervisor
@@ -35,12 +37,14 @@ if TYPE_CHECKING:
     from acron.runtime.run import Attempt
     from acron.threads import Threads
 
+T = TypeVar("T")
+
 log = logging.getLogger("acron.runtime")
+#: The ends of runs, apart: whoever listens to events has no need of them.
+ends = logging.getLogger("acron.runtime.ends")
 
 #: A trigger that comes early by no more than this many seconds waits and fires.
 EARLY = 30.0
-#: A wall clock that moved this many seconds against the monotonic one has jumped, or slept.
-JUMP = 5.0
 #: Seconds between two looks for runs and skips that are old enough to forget.
 PRUNE_INTERVAL = 3600.0
 
@@ -65,40 +69,30 @@ class Runtime:
         self.store = store
         self.clock = clock
         self.events = events
-        self.recorder = Recorder(store, self.trouble)
+        self.attempts = Attempts(lambda work, name: self._own(work, name=name), self._freed)
+        self.pulse = Pulse(store, clock, events, node, self._describe)
+        self.recorder = Recorder(store, self.pulse.trouble)
         self.deliverer = Deliverer(store, adapters, threads)
+        self.node_id = node.id
         self._actions = actions
         self._settings = settings
         self._threads = threads
-        self._supervisor = Supervisor(provider, fallback, self.trouble)
-        self._node = node
-        self._attempts: dict[str, Attempt] = {}
+        self._supervisor = Supervisor(provider, fallback, self.pulse.trouble)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._abandoned: dict[asyncio.Task[None], str] = {}
-        self._waiters: dict[str, list[asyncio.Future[Run]]] = {}
         self._claiming = asyncio.Lock()
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
         self._wake = asyncio.Event()
         self._draining = False
         self._left_owed = False
-        self._looked_at = node.started_at
-        self._beat_at = float("-inf")
         self._pruned_at = float("-inf")
-        self._anchor = (clock.now(), clock.monotonic())
-        self.serving_since = node.started_at
         self._keepers: list[asyncio.Task[None]] = []
 
     # --- what the steps of a fire use ---
 
     @property
-    def node_id(self) -> str:
-        return self._node.id
-
-    @property
     def free(self) -> int:
         """How many more runs may start here."""
-        return 0 if self._draining else self._settings.max_running - len(self._attempts)
+        return 0 if self._draining else self._settings.max_running - len(self.attempts)
 
     @property
     def can_run(self) -> Collection[str]:
@@ -108,83 +102,51 @@ class Runtime:
     def action_of(self, job: Job) -> Action:
         return self._actions[job.action.needs.partition(":")[0]]
 
-    def reporter(self, attempt: Attempt) -> Callable[[float, float | None, str], None]:
-        def report(done: float, total: float | None, note: str) -> None:
-            if self.events.wanted:
-                now = self.clock.now()
-                self.events.emit(Progressed(now, attempt.job, attempt.run, done, total, note))
-
-        return report
+    def progressed(self, attempt: Attempt, done: float, total: float | None, note: str) -> None:
+        if self.events.wanted:
+            now = self.clock.now()
+            self.events.emit(Progressed(now, attempt.job, attempt.run, done, total, note))
 
     def looked(self, now: datetime, *, held: int, full: bool) -> None:
         """A claim has seen all that was due at ``now``; ``held`` of it stays owed."""
-        self._looked_at = now
+        self.pulse.looked(now)
         self._left_owed = bool(held) or full
 
-    def spawn(self, attempt: Attempt, work: Coroutine[Any, Any, None]) -> None:
-        self._attempts[attempt.run.id] = attempt
-        attempt.task = self._own(work, name=f"acron-run-{attempt.label}")
-        attempt.task.add_done_callback(lambda _: self.release(attempt))
-
-    def release(self, attempt: Attempt) -> None:
-        """Its slot is free. What waited for it may go on."""
-        if self._attempts.pop(attempt.run.id, None) is not None and self._left_owed:
+    def _freed(self) -> None:
+        if self._left_owed:
             self._wake.set()
 
     def abandon(self, attempt: Attempt, outcome: Outcome) -> None:
-        """The attempt will not end: record its end without it, and keep count of it."""
-        task = attempt.task
-        if task is not None and not task.done():
-            self._abandoned[task] = attempt.label
-            task.add_done_callback(self._returned)
-        log.error("run %s was abandoned: %s", attempt.label, outcome.error)
+        """The attempt will not end: record its end without it, and let it be seen."""
+        self.attempts.abandon(attempt, outcome)
         self._own(fire.conclude(self, attempt, outcome), name=f"acron-end-{attempt.label}")
-        self._own(self._beat(force=True), name="acron-beat")
+        self._beat_soon()
+        if attempt.task is not None:
+            attempt.task.add_done_callback(self._beat_soon)
 
-    def _returned(self, task: asyncio.Task[None]) -> None:
-        """An abandoned attempt has ended after all; its outcome stays what was recorded."""
-        log.warning("run %s, abandoned before, has ended", self._abandoned.pop(task, "?"))
+    def _beat_soon(self, _: object = None) -> None:
+        """Something that ``status`` shows has changed; at the end of all, ``stop`` beats."""
         if not self._draining:
-            self._own(self._beat(force=True), name="acron-beat")
-
-    def ended(self, job: Job, run: Run, retry: Run | None) -> None:
-        """A run's end is durable: log it, and tell whoever waits for it."""
-        after = f", attempt {retry.attempt} at {retry.due_at.isoformat()}" if retry else ""
-        took = ((run.finished_at or run.due_at) - (run.started_at or run.due_at)).total_seconds()
-        log.info("%s %s %s in %.3f s%s", job.id, run.id, run.state.value, took, after)
-        if run.error:
-            log.warning("%s %s %s: %s", job.id, run.id, run.state.value, run.error)
-        for waiter in self._waiters.pop(run.id, ()):
-            if not waiter.done():
-                waiter.set_result(run)
-
-    def trouble(self, what: str, error: BaseException | None) -> None:
-        """Something of acron's own failed: log it, keep it for ``status``, go on."""
-        text = what if error is None else f"{what}: {type(error).__name__}: {error}"
-        log.error("%s", text)
-        self._node = replace(self._node, last_error=text)
-        if self.events.wanted:
-            self.events.emit(Troubled(self.clock.now(), what, text))
+            self._own(self.pulse.beat(force=True), name="acron-beat")
 
     # --- Firing ---
 
     async def due_in(self) -> float | None:
-        due = await self.store.next_due(self._looked_at, self.can_run)
+        due = await self.store.next_due(self.pulse.looked_at, self.can_run)
         return None if due is None else max(0.0, (due - self.clock.now()).total_seconds())
 
     async def tick(self) -> int:
         self._supervisor.sign_of_life()
-        self._watch_clock()
+        self.pulse.watch_clock()
         try:
-            async with self._claiming:
-                started = await fire.fire_due(self)
+            started = await self._fire_due()
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
-                self.trouble("tick failed", error)
-            await self._beat()
+                self.pulse.trouble("tick failed", error)
+            await self.pulse.beat()
             raise
-        self._node = replace(self._node, last_success_at=self.clock.now(), last_error=None)
-        await self._beat()
+        self.pulse.success()
+        await self.pulse.beat()
         return started
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
@@ -200,16 +162,30 @@ class Runtime:
             return Fired.EARLY
         if early > 0:
             await asyncio.sleep(early)
-        async with self._claiming:
-            if self.free <= 0:
-                return Fired.DRAINING
-            started = await fire.fire_due(self, only=job_id)
+        if self.free <= 0:
+            return Fired.DRAINING
+        started = await self._fire_due(only=job_id)
         return Fired.CLAIMED if started else await self._stale(job_id, scheduled_at)
+
+    async def _fire_due(self, *, only: str | None = None) -> int:
+        """Claim and start, in a task of our own: a claim that its caller gives up becomes
+        durable all the same, and its runs must then start."""
+
+        async def contained() -> int | BaseException:
+            try:
+                async with self._claiming:
+                    return await fire.fire_due(self, only=only)
+            except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
+                return error
+
+        started = await asyncio.shield(self._own(contained(), name="acron-claim"))
+        if isinstance(started, BaseException):
+            raise started
+        return started
 
     async def fire_pending(self, job_id: str) -> int:
         """Claim what one job owes: its instant, or a pending run. For a node without trigger."""
-        async with self._claiming:
-            started = await fire.fire_due(self, only=job_id)
+        started = await self._fire_due(only=job_id)
         if not started:
             await self.changed(0.2)
         return started
@@ -243,12 +219,15 @@ class Runtime:
     @property
     def node(self) -> Node:
         """What this node says of itself now."""
+        return self.pulse.node
+
+    def _describe(self, node: Node) -> Node:
         return replace(
-            self._node,
+            node,
             provider=self._supervisor.provider.name,
             draining=self._draining,
-            running=len(self._attempts),
-            abandoned=(*self._abandoned.values(), *self._threads.abandoned),
+            running=len(self.attempts),
+            abandoned=(*self.attempts.abandoned, *self._threads.abandoned),
             offers=tuple(sorted(self.can_run)),
         )
 
@@ -258,7 +237,7 @@ class Runtime:
         Without ``trigger`` nothing fires but by ``tick`` and ``fire``.
         """
         await self.recover()
-        await self._beat(force=True)
+        await self.pulse.beat(force=True)
         if not trigger:
             return
         interval = self._settings.interval
@@ -280,18 +259,9 @@ class Runtime:
                     self._own(fire.deliver(self, decision.job, run), name=f"acron-deliver-{run.id}")
             self._wake.set()
 
-    def stop_run(self, run_id: str, state: RunState, why: str) -> bool:
-        """Ask one run of this node to end; False when it is not here."""
-        attempt = self._attempts.get(run_id)
-        if attempt is None:
-            return False
-        attempt.stop(state, why)
-        return True
-
     async def ended_run(self, run_id: str) -> Run:
         """The run, at its durable end."""
-        future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(run_id, []).append(future)
+        future = self.attempts.waiter(run_id)
         run = await self.store.run(run_id)
         if run is not None and run.state.ended:
             return run
@@ -302,16 +272,15 @@ class Runtime:
         self._draining = True
         self._stop.set()
         self._wake.set()
-        await self._wait_for_runs(timeout)
-        for attempt in list(self._attempts.values()):
-            attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
+        await self.pulse.beat(force=True)  # others may give their runs to somebody else
+        with contextlib.suppress(TimeoutError):  # a claim in flight still starts what it takes
+            async with asyncio.timeout(CLEANUP), self._claiming:
+                pass
+        await self.attempts.drain(timeout)
 
     def hurry(self) -> None:
-        """Cut a drain short: interrupt what runs, and record it without waiting for it."""
-        self._hurry.set()
-        for attempt in list(self._attempts.values()):
-            attempt.stop(RunState.INTERRUPTED, "acron was told to end at once")
-            attempt.give_up()
+        """Cut a drain short: record what runs as interrupted, without waiting for it."""
+        self.attempts.hurry()
 
     async def stop(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Drain, and end every task this runtime owns; bounded whatever they do."""
@@ -322,27 +291,20 @@ class Runtime:
             keeper.cancel()
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=20.0)
-        await self._beat(force=True)
+        await self.pulse.beat(force=True)
 
-    async def _wait_for_runs(self, timeout: float) -> None:  # noqa: ASYNC109
-        tasks = [one.task for one in self._attempts.values() if one.task is not None]
-        if not tasks or timeout <= 0:
-            return
-        hurry = asyncio.create_task(self._hurry.wait())
-        ended = asyncio.create_task(asyncio.wait(tasks))
-        await asyncio.wait({hurry, ended}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        ended.cancel()
+    def _awaited(self) -> set[asyncio.Task[Any]]:
+        return {task for task in self._tasks if not self.attempts.is_abandoned(task)}
 
     async def _end_tasks(self) -> None:
         """Wait for the ends and deliveries; what is stuck beyond its bound is left behind."""
         bound = 2 * CLEANUP
-        pending = self._tasks - self._abandoned.keys()
+        pending = self._awaited()
         while pending and bound > 0:
             begun = asyncio.get_running_loop().time()
             await asyncio.wait(pending, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
             bound -= asyncio.get_running_loop().time() - begun
-            pending = self._tasks - self._abandoned.keys()
+            pending = self._awaited()
         for task in self._tasks:
             task.cancel()
         if pending:
@@ -355,17 +317,17 @@ class Runtime:
             await self._cancel_requested()
 
     async def _cancel_requested(self) -> None:
-        if not self._attempts:
+        if not self.attempts:
             return
         runs = await self.store.runs(state=RunState.RUNNING, node=self.node_id, limit=10_000)
         for run in runs:
             if run.cancel_requested:
-                self.stop_run(run.id, RunState.CANCELLED, "cancelled by request")
+                self.attempts.stop(run.id, RunState.CANCELLED, "cancelled by request")
 
     async def _upkeep(self) -> None:
         """Every interval: beat and settle the dead; every hour: forget what is old."""
         await asyncio.sleep(self._settings.interval)
-        await self._beat(force=True)
+        await self.pulse.beat(force=True)
         await self.recover()
         if self.clock.monotonic() - self._pruned_at < PRUNE_INTERVAL:
             return
@@ -379,32 +341,10 @@ class Runtime:
             try:
                 await step()
             except AcronError as error:
-                self.trouble(step.__name__.strip("_"), error)
+                self.pulse.trouble(step.__name__.strip("_"), error)
                 await asyncio.sleep(pause)
 
-    async def _beat(self, *, force: bool = False) -> None:
-        """Tell the store that we live; at most once a second, whatever the rate of ticks."""
-        since = self.clock.monotonic() - self._beat_at
-        if not force and since < 1.0:
-            return
-        self._beat_at = self.clock.monotonic()
-        self._node = replace(self._node, heartbeat_at=self.clock.now())
-        try:
-            await self.store.beat(self.node)
-        except AcronError as error:
-            self.trouble("heartbeat", error)
-
-    def _watch_clock(self) -> None:
-        """A wall clock that jumped, or a machine that slept: from now on we serve anew."""
-        wall, monotonic = self.clock.now(), self.clock.monotonic()
-        moved = (wall - self._anchor[0]).total_seconds() - (monotonic - self._anchor[1])
-        if abs(moved) > JUMP:
-            log.warning("the wall clock moved by %+.1f s", moved)
-            self.serving_since = wall
-            self._looked_at = min(self._looked_at, wall)
-        self._anchor = (wall, monotonic)
-
-    def _own(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[Any]:
+    def _own(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._disown)
@@ -416,4 +356,4 @@ class Runtime:
             return
         error = task.exception()
         if error is not None:
-            self.trouble(f"task {task.get_name()}", error)
+            self.pulse.trouble(f"task {task.get_name()}", error)

@@ -71,8 +71,8 @@ class Deliverer:
                 raise
             return replace(delivery, state="failed", error="the adapter cancelled itself")
         except BaseException as error:  # noqa: BLE001 (people's code, like a job)
-            log.warning("delivery of %s to %s failed: %s", message.run.id, delivery.target, error)
             why = one_line(f"{type(error).__name__}: {error}")
+            log.warning("delivery of %s to %s failed: %s", message.run.id, delivery.target, why)
             return replace(delivery, state="failed", error=why)
         if receipt.id is None:
             return replace(delivery, state="unverified")

@@ -40,11 +40,9 @@ def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
     return any(due is not None and due <= now for due in dues)
 
 
-async def claim(
-    rt: Runtime, now: datetime, room: int, only: str | None
-) -> list[Decision]:
+async def claim(rt: Runtime, now: datetime, room: int, only: str | None) -> list[Decision]:
     """Commit what is ours before anything of it has an effect."""
-    decide = Decider(now, rt.serving_since, rt.node_id)
+    decide = Decider(now, rt.pulse.serving_since, rt.node_id)
     decisions = await rt.store.claim(now, room, rt.can_run, decide, only=only)
     if only is None:
         rt.looked(now, held=decide.held, full=len(decisions) >= rt.free)
@@ -60,8 +58,8 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
             continue
         for run in decision.runs:
             if run.state is RunState.RUNNING:
-                attempt = Attempt(job, run, rt.abandon)
-                rt.spawn(attempt, run_one_job(rt, attempt))
+                attempt = Attempt(job, run, rt)
+                rt.attempts.start(attempt, run_one_job(rt, attempt))
                 started += 1
         if decision.skips and rt.events.wanted:
             for skip in decision.skips:
@@ -72,13 +70,16 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
 async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
     """A claimed run from its start to its delivery."""
     try:
-        outcome = await run(rt, attempt)
-    except GeneratorExit as error:
-        # A future that carries one closes every inner frame and surfaces here, in the outermost.
-        if not attempt.in_task():
-            raise  # the loop is gone, and the coroutine is being closed
-        outcome = failed(error)
-    await conclude(rt, attempt, outcome)
+        try:
+            outcome = await run(rt, attempt)
+        except GeneratorExit as error:
+            # A future that carries one closes all inner frames and surfaces in the outermost.
+            if not attempt.in_task():
+                raise  # the loop is gone, and the coroutine is being closed
+            outcome = failed(error)
+        await conclude(rt, attempt, outcome)
+    finally:
+        rt.attempts.release(attempt)
 
 
 async def run(rt: Runtime, attempt: Attempt) -> Outcome:
@@ -86,7 +87,7 @@ async def run(rt: Runtime, attempt: Attempt) -> Outcome:
     job, claimed = attempt.job, attempt.run
     if rt.events.wanted:
         rt.events.emit(Started(claimed.started_at or rt.clock.now(), job, claimed))
-    context = Context(job, claimed, rt.reporter(attempt))
+    context = Context(job, claimed, attempt.report)
     return await contain(attempt, lambda: rt.action_of(job).run(job.action, context))
 
 
@@ -102,14 +103,15 @@ async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> tuple[Job, 
     now = rt.clock.now()
     end = End(run_id=attempt.run.id, token=attempt.run.token, finished_at=now, outcome=outcome)
     decision = await rt.recorder.record(end)
-    rt.release(attempt)
+    rt.attempts.release(attempt)
     if decision is None:
         return None
     ended, *retries = decision.runs
     job = decision.job or attempt.job
-    rt.ended(job, ended, retries[0] if retries else None)
+    retry = retries[0] if retries else None
+    rt.attempts.ended(ended, retry)
     if rt.events.wanted:
-        rt.events.emit(Finished(now, job, ended, retries[0] if retries else None))
+        rt.events.emit(Finished(now, job, ended, retry))
     return job, ended
 
 

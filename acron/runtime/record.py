@@ -44,7 +44,7 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
         run,
         state=outcome.state,
         finished_at=end.finished_at,
-        output=cut(outcome.output, OUTPUT_LIMIT),
+        output=outcome.output and cut(outcome.output, OUTPUT_LIMIT),
         error=outcome.error,
     )
     if job is None:
@@ -59,8 +59,9 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
             due_at=end.finished_at + timedelta(seconds=wait),
         )
         return Decision(job, runs=(ended, again))
-    told = replace(ended, deliveries=_deliveries(job, ended))
-    return Decision(_streak(job, ended), runs=(told,))
+    if deliveries := _deliveries(job, ended):
+        ended = replace(ended, deliveries=deliveries)
+    return Decision(_streak(job, ended), runs=(ended,))
 
 
 def _retry_in(job: Job, run: Run, outcome: Outcome) -> float | None:

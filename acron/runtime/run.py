@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from acron.model import Outcome, RunState, error_name
 from acron.text import one_line
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 CLEANUP = 5.0
 
 
+class Keeper(Protocol):
+    """Who keeps the attempts: the runtime."""
+
+    def abandon(self, attempt: Attempt, outcome: Outcome) -> None: ...
+
+    def progressed(self, attempt: Attempt, done: float, total: float | None, note: str) -> None: ...
+
+
 class Attempt:
     """A claimed run that is going on in ``task``.
 
@@ -24,16 +32,16 @@ class Attempt:
     ``abandon``: a coroutine that swallows cancellation cannot hold anything up.
     """
 
-    __slots__ = ("_abandon", "_timer", "abandoned", "begun", "job", "run", "stopped", "task")
+    __slots__ = ("_keeper", "_timer", "abandoned", "begun", "job", "run", "stopped", "task")
 
-    def __init__(self, job: Job, run: Run, abandon: Callable[[Attempt, Outcome], None]) -> None:
+    def __init__(self, job: Job, run: Run, keeper: Keeper) -> None:
         self.job = job
         self.run = run
         self.task: asyncio.Task[None] | None = None
         self.begun = False
         self.stopped: Outcome | None = None
         self.abandoned = False
-        self._abandon = abandon
+        self._keeper = keeper
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -57,6 +65,10 @@ class Attempt:
                 timeout, self.stop, RunState.TIMED_OUT, f"did not end within {timeout:g} s"
             )
 
+    def report(self, done: float, total: float | None, note: str) -> None:
+        """What ``ctx.progress`` calls."""
+        self._keeper.progressed(self, done, total, note)
+
     def stop(self, state: RunState, why: str) -> None:
         """Ask the attempt to end as ``state``. The first asker wins."""
         if self.stopped is not None:
@@ -73,7 +85,7 @@ class Attempt:
             return
         self.abandoned = True
         why = f"{self.stopped.error}; abandoned: it did not end when cancelled"
-        self._abandon(self, Outcome(state=self.stopped.state, error=why))
+        self._keeper.abandon(self, Outcome(state=self.stopped.state, error=why))
 
     def disarm(self) -> None:
         if self._timer is not None:
@@ -93,9 +105,9 @@ async def contain(attempt: Attempt, work: Callable[[], Awaitable[str | None]]) -
     attempt.begin()
     try:
         output = await work()
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         if attempt.stopped is not None:
-            return _stopped(attempt, attempt.stopped)
+            return _stopped(attempt, attempt.stopped, getattr(error.__cause__, "output", None))
         if _cancelled_from_outside():
             raise
         return Outcome(
@@ -141,4 +153,3 @@ def _stopped(attempt: Attempt, outcome: Outcome, output: str | None = None) -> O
 def _cancelled_from_outside() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 class Kind(Protocol):
     """A module of one kind of schedule text."""
 
-    EXAMPLES: tuple[str, ...]
+    @property
+    def EXAMPLES(self) -> tuple[str, ...]:  # noqa: N802  # a module's constant
+        """Texts of this kind, for error messages."""
+        ...
 
     def parse(self, source: Source, /) -> Schedule | None:
         """The schedule of a text of this kind, None for another's. Raises ScheduleError."""

@@ -57,7 +57,7 @@ class Schedule(ABC):
         return list(islice(self.iterate(start), count))
 
     def except_(self, *calendars: Calendar, tz: str = "UTC") -> Schedule:
-        """This schedule without the times off of ``calendars``, read in its own zone, or in
+        """The schedule without the times off of ``calendars``, read in its own zone, or in
         ``tz`` when it has none."""
         from acron.schedules.combine import without  # noqa: PLC0415  # combine builds on base
 

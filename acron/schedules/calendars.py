@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from calendar import isleap
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ class Calendar:
     def _by_year(self, low: int, high: int) -> Iterator[Stretch]:
         for year in range(_year(low - _WEEK), _year(high + _WEEK) + 1):
             for month, day in self._yearly:
-                if (month, day) != (2, 29) or year % 4 == 0 and (year % 100 or year % 400 == 0):
+                if (month, day) != (2, 29) or isleap(year):
                     yield _whole(date(year, month, day))
             for country in self._countries:
                 yield from _holidays_of(*country, year)

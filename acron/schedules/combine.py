@@ -11,7 +11,7 @@ from acron.schedules import moments
 from acron.schedules.base import Schedule
 from acron.schedules.calendars import Calendar
 from acron.schedules.interval import Interval
-from acron.schedules.zones import EPOCH, seconds, zone
+from acron.schedules.zones import EPOCH, MIN, seconds, zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,17 +24,18 @@ _PATIENCE = 1_000
 class Bounded(Schedule):
     """``inner`` without the instants before ``start`` or after ``until`` (both may happen)."""
 
-    __slots__ = ("inner", "recurring", "start", "until")
+    __slots__ = ("inner", "on_start", "recurring", "start", "until")
 
     def __init__(self, inner: Schedule, start: datetime | None, until: datetime | None) -> None:
         self.inner = inner
         self.start = start
         self.until = until
         self.recurring = inner.recurring
+        self.on_start: bool = getattr(inner, "on_start", False)
 
     def next_after(self, instant: datetime) -> datetime | None:
         if self.start is not None and instant < self.start:
-            instant = self.start - _MICRO
+            instant = _before(seconds(self.start), self.start.microsecond)
         found = self.inner.next_after(instant)
         return None if found is None or (self.until and found > self.until) else found
 
@@ -44,7 +45,7 @@ class Bounded(Schedule):
 
     def count(self, after: datetime, until: datetime) -> int:
         if self.start is not None:
-            after = max(after, self.start - _MICRO)
+            after = max(after, _before(seconds(self.start), self.start.microsecond))
         if self.until is not None:
             until = min(until, self.until)
         return self.inner.count(after, until) if after < until else 0
@@ -134,7 +135,7 @@ class Except(Schedule):
     """``inner`` without the instants that fall into the times off of ``calendars``, read by the
     wall clock of the zone called ``zone``."""
 
-    __slots__ = ("_place", "calendars", "inner", "recurring", "zone")
+    __slots__ = ("_place", "calendars", "inner", "on_start", "recurring", "zone")
 
     def __init__(self, inner: Schedule, calendars: Iterable[Calendar], zone_name: str) -> None:
         given = dict.fromkeys(calendars)
@@ -146,6 +147,7 @@ class Except(Schedule):
         self.inner = inner
         self.zone = zone_name
         self.recurring = inner.recurring
+        self.on_start: bool = getattr(inner, "on_start", False)
         self._place = zone(zone_name)
 
     def next_after(self, instant: datetime) -> datetime | None:
@@ -156,7 +158,7 @@ class Except(Schedule):
             stretch = self._off(found)
             if stretch is None:
                 return found
-            found = self.inner.next_after(EPOCH + timedelta(0, stretch[1]) - _MICRO)
+            found = self.inner.next_after(_before(stretch[1]))
         return None
 
     def last_at(self, instant: datetime) -> datetime | None:
@@ -167,7 +169,7 @@ class Except(Schedule):
             stretch = self._off(found)
             if stretch is None:
                 return found
-            found = self.inner.last_at(EPOCH + timedelta(0, stretch[0]) - _MICRO)
+            found = self.inner.last_at(_before(stretch[0]))
         return None
 
     def count(self, after: datetime, until: datetime) -> int:
@@ -175,9 +177,12 @@ class Except(Schedule):
         if after >= until:
             return 0
         total = self.inner.count(after, until)
+        first, last = self.inner.next_after(after), self.inner.last_at(until)
+        if total == 0 or first is None or last is None:
+            return 0
+        after, until = _before(seconds(first), first.microsecond), last
         for low, high in self._stretches(seconds(after), seconds(until) + 1):
-            begin = max(EPOCH + timedelta(0, low) - _MICRO, after)
-            end = min(EPOCH + timedelta(0, high) - _MICRO, until)
+            begin, end = max(_before(low), after), min(_before(high), until)
             total -= self.inner.count(begin, end) if begin < end else 0
         return total
 
@@ -221,6 +226,12 @@ class Except(Schedule):
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+
+def _before(second: int, microsecond: int = 0) -> datetime:
+    """The moment just before another, or the first of all."""
+    length = timedelta(0, second, microsecond - 1)
+    return EPOCH + max(length, timedelta(0, MIN))
 
 
 def grouped(schedule: Schedule) -> str:

@@ -1,7 +1,8 @@
 """The grammar around single schedules: zone prefixes, ``|``, ``except``, ``starting``, ``until``.
 
     text   = part ("|" part)*
-    part   = [rules] (kind or "(" text ")") (" except " days | " starting " moment | " until " moment)*
+    part   = [rules] (kind | "(" text ")") suffix*
+    suffix = " except " days | " starting " moment | " until " moment
     rules  = ("CRON_TZ=" zone | "TZ=" zone | "GAP=" gap | "FOLD=" fold)+
 
 The rules of the first part hold for later parts that have none.
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Kind = Callable[[Source], Schedule]
 
-_SUFFIX = re.compile(r"\s(except|starting|until)\s", re.IGNORECASE)
+_SUFFIX = re.compile(r"\s(except|starting|until)(?=\s|$)", re.IGNORECASE)
 _RULE = re.compile(r"(CRON_TZ|TZ|GAP|FOLD)=(\S*)\s*", re.IGNORECASE)
 _CHOICES = {"gap": ("shift", "skip"), "fold": ("first", "last", "both")}
 _BAR = re.compile(r"\|")
@@ -35,7 +36,10 @@ _DEEPEST = 20
 
 def composed(text: str) -> bool:
     """Whether ``text`` is more than one kind's: worth a look at this grammar."""
-    return "|" in text or "=" in text or "(" in text or _SUFFIX.search(text) is not None
+    if "|" in text or "=" in text or "(" in text or ")" in text:
+        return True
+    lowered = text.lower()
+    return "except" in lowered or "until" in lowered or "starting" in lowered
 
 
 def parse(source: Source, kind: Kind, depth: int = 0) -> Schedule:
@@ -49,7 +53,7 @@ def parse(source: Source, kind: Kind, depth: int = 0) -> Schedule:
     found = []
     for number, part in enumerate(parts):
         if not part.text:
-            raise source.error("a part is missing around '|'", "write '0 9 * * 1-5 | 0 12 * * 6'")
+            raise part.error("a part is missing around '|'", "write '0 9 * * 1-5 | 0 12 * * 6'")
         inner, own = _rules(part)
         if own is None:
             inner = part.part(0, rules=rules)

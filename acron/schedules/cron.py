@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from acron.errors import ScheduleError
 from acron.schedules import hashed
-from acron.schedules.days import FIRST_DAY, DayRule, Days, days
+from acron.schedules.days import EVERY_WEEKDAY, FIRST_DAY, DayRule, Days, days
 from acron.schedules.fields import HOUR, LONG, MONTH_DAY, SHORT, WEEKDAY, YEAR, Refused, mask
 from acron.schedules.specials import Special, day_field
 from acron.schedules.wall import SLACK, WallClock
@@ -227,14 +227,18 @@ def _build(source: Source, parts: list[str]) -> Cron:
         masks, special = [], _NO_SPECIAL
         kinds = SHORT if len(parts) == 5 else LONG
         for number, (part, kind) in enumerate(zip(parts, kinds, strict=False)):
+            if part == "*":
+                masks.append(kind.full if kind is not WEEKDAY else EVERY_WEEKDAY)
+                continue
             if part[0] == "H" or ",H" in part:
                 parts[number] = part = hashed.resolve(part, kind, source.job_id)  # noqa: PLW2901
             if kind is WEEKDAY and len(parts) > 5:
                 _refuse_numbers(part)
-            if kind in _SPECIAL and not _SPECIAL[kind].isdisjoint(part):
+            letters = kind.letters
+            if letters and not letters.isdisjoint(part):
                 found = day_field(part, kind)
                 masks.append(found.bits)
-                special = special.joined(found)
+                special = found if special is _NO_SPECIAL else special.joined(found)
             else:
                 masks.append(mask(part, kind))
     except Refused as error:
@@ -250,9 +254,13 @@ def _build(source: Source, parts: list[str]) -> Cron:
         special.last,
         special.nearest,
         special.nth,
-        not (_all(month_day) or _all(weekday)),
+        not (
+            _unrestricted(month_day, masks[2] == MONTH_DAY.full, weekday)
+            or _unrestricted(weekday, masks[4] == EVERY_WEEKDAY, month_day)
+        ),
     )
-    if not masks[2] & _SAFE_DAYS or rule.years or special.nth:
+    sure = masks[2] & _SAFE_DAYS or 0 in special.last or special.nearest
+    if not sure or rule.years or special.nth:
         _refuse_never(source, rule)
     return Cron(
         " ".join(parts).replace("?", "*"),
@@ -265,9 +273,10 @@ def _build(source: Source, parts: list[str]) -> Cron:
     )
 
 
-def _all(day_field: str) -> bool:
-    """Whether a day field restricts nothing: ``*`` or ``?``, but not ``*/2``."""
-    return "*" in day_field.split(",") or day_field == "?"
+def _unrestricted(text: str, full: bool, other: str) -> bool:  # noqa: FBT001
+    """Whether a day field restricts nothing, as croniter sees it: ``*`` and ``?`` do not, ``*/2``
+    does; what names every day (``0-6``) restricts nothing next to a field with a ``*``."""
+    return text in {"*", "?"} or "*" in text.split(",") or (full and "*" in other)
 
 
 def _refuse_numbers(weekday: str) -> None:
@@ -288,5 +297,4 @@ def _refuse_never(source: Source, rule: DayRule) -> None:
 
 #: A weekday item without a bare number: letters first, digits only after / and #.
 _NUMBER = re.compile(r"(?:\*|\?|[A-Z]+(?:-[A-Z]+)?)(?:[/#]\d+)?", re.ASCII)
-_SPECIAL = {MONTH_DAY: frozenset("LW"), WEEKDAY: frozenset("L#")}
 _NO_SPECIAL = Special()

@@ -29,12 +29,12 @@ EVERY_WEEKDAY = 127
 class DayRule(NamedTuple):
     """The day fields of an expression, as masks and sets.
 
-    ``years`` counts from 1970; 0 is
-    every year. ``last``: days before the end of the month (0: the last day). ``nearest``: days whose nearest
-    weekday is meant (0: the last weekday of the month). ``nth``: (weekday, which), Sunday 0, -1 the
-    last. ``either``: day-of-month and day-of-week are both given, so that either is enough.
-    ``cycle``: (start, period, width) in days: of every ``period`` days the first ``width`` count,
-    from the Monday of the week of day ``start`` on (from ``start`` itself when ``width`` is 1).
+    ``years`` counts from 1970; 0 is every year. ``last``: days before the end of the month (0:
+    the last day). ``nearest``: days whose nearest weekday is meant (0: the last weekday of the
+    month). ``nth``: (weekday, which), Sunday 0, -1 the last. ``either``: day-of-month and
+    day-of-week are both given, so that either is enough. ``cycle``: (start, period, width) in
+    days: of every ``period`` days the first ``width`` count, from the Monday of the week of day
+    ``start`` on (from ``start`` itself when ``width`` is 1).
     """
 
     month_days: int = EVERY_MONTH_DAY
@@ -129,7 +129,7 @@ class Days:
     def at_or_after(self, day: int) -> int | None:
         """The first allowed day from ``day`` on."""
         if self.every:
-            return day if day <= _LAST_DAY else None
+            return day
         index, bit = divmod(day, _BLOCK)
         if index > self._ceiling:
             return None
@@ -144,7 +144,7 @@ class Days:
     def at_or_before(self, day: int) -> int | None:
         """The last allowed day up to ``day``."""
         if self.every:
-            return day if day >= FIRST_DAY else None
+            return day
         index, bit = divmod(day, _BLOCK)
         if index < self._floor:
             return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
-from fractions import Fraction
 
 from acron.errors import ScheduleError
 
@@ -67,8 +66,13 @@ def microseconds(text: str) -> tuple[int, frozenset[str]] | None:
     units = [unit for _, unit in pieces]
     if len(set(units)) != len(units):
         return None
-    total = sum(Fraction(1 if n in {"a", "an"} else n) * _UNITS[unit] for n, unit in pieces)
-    return math.floor(total), frozenset(units)
+    return sum(_exact(number, _UNITS[unit]) for number, unit in pieces), frozenset(units)
+
+
+def _exact(number: str, unit: int) -> int:
+    """``number`` times ``unit``, rounded down, in integers."""
+    whole, _, part = ("1" if number in {"a", "an"} else number).partition(".")
+    return int(whole) * unit + (int(part) * unit // 10 ** len(part) if part else 0)
 
 
 def duration(text: str | float | timedelta) -> float:

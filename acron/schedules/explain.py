@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from acron.schedules import zones
+from acron.schedules import moments, zones
 from acron.schedules.combine import Bounded, Except, Union, zone_of
 from acron.schedules.cron import Cron
 from acron.schedules.wall import WallClock
@@ -48,7 +48,7 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [self.sentence, ""]
-        lines += [f"  {at:%a %Y-%m-%d %H:%M:%S} {_offset(at)}" for at in self.instants]
+        lines += [f"  {moments.day_words(at)} {at:%H:%M:%S} {_offset(at)}" for at in self.instants]
         lines += ["", f"{self.per_year:,} times in the next 365 days"]
         if self.change is not None:
             lines.append(self.change.effect)
@@ -110,7 +110,7 @@ def _effect(schedule: Schedule, name: str, change: Segment) -> str:
     forward = change.offset > change.before
     old, new = _reading(change.start, change.before), _reading(change.start, change.offset)
     head = (
-        f"The clocks of {name} go {'forward' if forward else 'back'} on {old:%a %Y-%m-%d}, "
+        f"The clocks of {name} go {'forward' if forward else 'back'} on {moments.day_words(old)}, "
         f"from {old:%H:%M} to {new:%H:%M}"
     )
     mine = [one for one in walls(schedule) if one.zone == name]
@@ -165,7 +165,8 @@ def _warnings(schedule: Schedule, now: datetime, changes: list[Segment]) -> Iter
         for change in changes:
             lost = _vanishes(one, change)
             if lost is not None:
-                yield f"it does not run at all on {lost:%a %Y-%m-%d}: its times are skipped then"
+                day = moments.day_words(lost)
+                yield f"it does not run at all on {day}: its times are skipped then"
 
 
 def _vanishes(schedule: WallClock, change: Segment) -> datetime | None:

@@ -16,8 +16,11 @@ MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", 
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
 
-class Refused(Exception):  # noqa: N818  # never leaves the package: becomes a ScheduleError
-    """A field that cannot be taken: what is wrong, and what would do."""
+class Refused(Exception):
+    """A field that cannot be taken: what is wrong, and what would do.
+
+    It becomes a ScheduleError, once the place in the text is known.
+    """
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -26,26 +29,35 @@ class Refused(Exception):  # noqa: N818  # never leaves the package: becomes a S
 
 
 class Field:
-    """What one field may hold. ``full`` is the mask of ``*``."""
+    """What one field may hold. ``full`` is the mask of ``*``; ``letters`` mark what is special."""
 
-    __slots__ = ("example", "full", "high", "low", "name", "names")
+    __slots__ = ("example", "full", "high", "letters", "low", "name", "names")
 
-    def __init__(self, name: str, low: int, high: int, example: str, names: Iterable[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        low: int,
+        high: int,
+        example: str,
+        names: Iterable[str] = (),
+        letters: str = "",
+    ) -> None:
         self.name = name
         self.low = low
         self.high = high
         self.example = example
         self.names = {word: number for number, word in enumerate(names, low)}
         self.full = (1 << high + 1) - (1 << low)
+        self.letters = frozenset(letters)
 
 
-SECOND = Field("second", 0, 59, "0-59", ())
-MINUTE = Field("minute", 0, 59, "0-59", ())
-HOUR = Field("hour", 0, 23, "0-23", ())
-MONTH_DAY = Field("day-of-month", 1, 31, "1-31, L, LW or 15W", ())
+SECOND = Field("second", 0, 59, "0-59")
+MINUTE = Field("minute", 0, 59, "0-59")
+HOUR = Field("hour", 0, 23, "0-23")
+MONTH_DAY = Field("day-of-month", 1, 31, "1-31, L, LW or 15W", letters="LW")
 MONTH = Field("month", 1, 12, "1-12 or JAN-DEC", MONTHS)
-WEEKDAY = Field("day-of-week", 0, 7, "0-7 or SUN-SAT", DAYS)
-YEAR = Field("year", 1970, 2099, "1970-2099", ())
+WEEKDAY = Field("day-of-week", 0, 7, "0-7 or SUN-SAT", DAYS, "L#")
+YEAR = Field("year", 1970, 2099, "1970-2099")
 
 SHORT = (MINUTE, HOUR, MONTH_DAY, MONTH, WEEKDAY)
 LONG = (SECOND, *SHORT, YEAR)
@@ -58,7 +70,7 @@ def mask(text: str, field: Field) -> int:
     """
     if text == "*" or (text == "?" and field in {MONTH_DAY, WEEKDAY}):
         bits = field.full
-    elif text.isdigit() and field.low <= (value := int(text[:5])) <= field.high:
+    elif len(text) < 5 and text.isdigit() and field.low <= (value := int(text)) <= field.high:
         bits = 1 << value
     else:
         bits = 0
@@ -73,19 +85,20 @@ def _item(item: str, field: Field) -> int:
     span, slash, step_text = item.partition("/")
     size = field.high - field.low + (field is not WEEKDAY)
     step = _number(step_text, field, "step") if slash else 1
+    top = 6 if field is WEEKDAY else field.high
     if not 1 <= step <= size:
         raise Refused(
             f"a step of {step} does not fit into the {field.name} field",
             f"write a step from 1 to {size}, such as '*/{min(5, size)}'",
         )
     if span == "*":
-        low, high = field.low, field.high
+        low, high = field.low, top
     else:
         first, dash, last = span.partition("-")
         low = _value(first, field)
         if not dash and not slash:
             return 1 << low
-        high = _value(last, field) if dash else field.high
+        high = _value(last, field) if dash else top
         if dash and low == high:
             raise Refused(
                 f"{span!r} is a range of one value", f"write {first!r}, or '*' for all of them"

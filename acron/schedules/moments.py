@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 HINT = "write '2026-12-01T09:00', '2026-12-01 09:00+01:00', 'at 17:30' or 'tomorrow at 9am'"
 TIME_HINT = "write a time of day such as '9am', '9:30', '17:30' or 'noon'"
 
+MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
+          "October", "November", "December")  # fmt: skip
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 _ISO = re.compile(
@@ -185,4 +187,10 @@ def words(at: datetime, name: str | None = None) -> str:
     wall = second + zones.zone(name or "UTC").offset(second)
     read = datetime(1970, 1, 1) + timedelta(0, wall)  # noqa: DTZ001
     time = f"{read:%H:%M:%S}" if read.second else f"{read:%H:%M}"
-    return f"{read:%A}, {read.day} {read:%B} {read.year} at {time} ({name or 'UTC'})"
+    day = f"{WEEKDAYS[read.weekday()].title()}, {read.day} {MONTHS[read.month - 1]} {read.year}"
+    return f"{day} at {time} ({name or 'UTC'})"
+
+
+def day_words(read: datetime) -> str:
+    """The day of a reading, short: ``Sun 2027-03-28``, in English whatever the locale."""
+    return f"{WEEKDAYS[read.weekday()][:3].title()} {read.date().isoformat()}"

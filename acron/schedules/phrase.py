@@ -84,7 +84,7 @@ def parse(source: Source) -> Schedule | None:
     cycle = _CYCLE.fullmatch(rest)
     if cycle is not None and (cycle[2] in _UNITS or weekday(cycle[2]) is not None):
         return _cycle(source, cycle, times, None if anchor is None else anchor[1])
-    days = _days(source, rest)
+    days = _days(rest)
     if days is None:
         if text.startswith(_STARTS):
             raise _unknown(source, rest, times)
@@ -138,7 +138,7 @@ def _clocks(source: Source, times: list[str]) -> list[str]:
 def _rate(source: Source, match: re.Match[str]) -> Schedule:
     """``every 15 minutes on weekdays``: follows the clock, so it must divide it evenly."""
     count, unit = int(match[1] or 1), match[2]
-    days = _days(source, match[3])
+    days = _days(match[3])
     if days is None:
         raise source.error(
             f"{match[3][:60]!r} is not understood as days",
@@ -157,7 +157,7 @@ def _rate(source: Source, match: re.Match[str]) -> Schedule:
     return cron.compiled(source, f"{clock} {days.fields()}")
 
 
-def _days(source: Source, text: str) -> _Days | None:
+def _days(text: str) -> _Days | None:
     """The day fields that a phrase without its times means, or None."""
     if text in {"every day", "daily", "each day", "everyday"}:
         return _Days()
@@ -244,7 +244,7 @@ def _cycle(source: Source, match: re.Match[str], times: list[str], anchor: str |
     clocks = _clocks(source, times)
     if unit == "month":
         return _months(source, count, on, clocks)
-    days = _days(source, on) if on is not None else _Days() if unit == "day" else None
+    days = _days(on) if on is not None else _Days() if unit == "day" else None
     if days is None or days.month_day != "*" or (unit == "day" and on is not None):
         raise source.error(
             f"on which day of every {count} weeks?" if unit == "week" else "a day too many",
@@ -302,7 +302,7 @@ def _months(source: Source, count: int, on: str | None, clocks: list[str]) -> Sc
             f"{count} months do not divide a year",
             "write 2, 3, 4, 6 or 12 months, 'every month on the 1st at 9am', or an RRULE",
         )
-    days = None if on is None else _days(source, f"every month on {on}")
+    days = None if on is None else _days(f"every month on {on}")
     if days is None:
         raise source.error(
             f"on which day of every {count} months?", "write 'every 3 months on the 1st at 9am'"

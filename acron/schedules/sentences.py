@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from acron.schedules.days import EVERY_MONTH, EVERY_MONTH_DAY, EVERY_WEEKDAY
 from acron.schedules.fields import HOUR, MINUTE, YEAR
+from acron.schedules.moments import MONTHS
 from acron.schedules.zones import ORDINAL
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from acron.schedules.days import DayRule
 
 _DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
-           "October", "November", "December")  # fmt: skip
 _WHICH = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", -1: "last"}
 _MOST_TIMES = 6
 
@@ -23,7 +22,7 @@ _MOST_TIMES = 6
 def of_cron(schedule: Cron) -> str:
     """What a cron schedule does: ``every 15 minutes from 09:00 to 17:45 on weekdays (UTC)``."""
     times, days = _times(*schedule.masks), _days(schedule.rule)
-    if not days and times.startswith("at ") and schedule.masks[2] != HOUR.full:
+    if not days and times[3:4].isdigit():
         days = "every day"
     return f"{times}{' ' if days else ''}{days} ({schedule.zone})"
 
@@ -97,7 +96,7 @@ def _days(rule: DayRule) -> str:
     elif by_month or by_week:
         said.append(f"on {by_month or by_week}")
     if rule.months != EVERY_MONTH:
-        said.append(f"in {listed([_MONTHS[n - 1] for n in _values(rule.months)])}")
+        said.append(f"in {listed([MONTHS[n - 1] for n in _values(rule.months)])}")
     if rule.years:
         said.append(f"in {_numbers([YEAR.low + n for n in _values(rule.years)])}")
     if rule.cycle is not None:

@@ -35,8 +35,9 @@ class Special(NamedTuple):
 
 def day_field(text: str, field: Field) -> Special:
     """A day field in upper case, all items of it. Raises Refused."""
-    found = Special()
-    for item in text.split(","):
+    first, *more = text.split(",")
+    found = _item(first, field)
+    for item in more:
         found = found.joined(_item(item, field))
     return found
 

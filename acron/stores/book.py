@@ -8,28 +8,24 @@ and line by line in a replay.
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from acron.model import Decision, Due, End, Job, Outcome, Run, RunState, Skip
+from acron.model import Decision, Due, End, Job, Outcome, Run, RunState
 from acron.stores.agenda import Agenda
+from acron.stores.ledger import PENDING, RUNNING, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from acron.abc import Change, Decide, Settle
     from acron.stores.agenda import Queue, Row
 
-# An enum's members cost a descriptor call each time they are looked up.
-PENDING = RunState.PENDING
-RUNNING = RunState.RUNNING
-UNSENT = frozenset({"pending", "sending"})
 DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
-#: Stale rows that the agenda may hold before it is swept.
+#: Stale rows that the agenda may hold, beyond one for each job, before it is swept.
 SLACK = 1000
 
 
@@ -47,37 +43,17 @@ class Changes(Struct):
     news: bool = False
 
 
-class Book:
+class Book(Ledger):
     """Jobs, runs, skips and what is due, with the transactions of ``Store`` as functions."""
 
-    __slots__ = (
-        "_agenda",
-        "_history",
-        "_keys",
-        "_names",
-        "_newest",
-        "_sorted",
-        "jobs",
-        "open",
-        "pending",
-        "runs",
-        "skips",
-        "token",
-        "unsent",
-    )
+    __slots__ = ("_agenda", "_keys", "_moved", "_names", "jobs", "token")
 
     def __init__(self) -> None:
+        super().__init__()
         self.jobs: dict[str, Job] = {}
-        self.pending: dict[str, Run] = {}
-        self.runs: dict[str, Run] = {}  # running and ended, by token
-        self.open: dict[str, dict[str, Run]] = {}  # pending and running, by job
-        self.unsent: dict[str, Run] = {}  # ended, with deliveries to make
-        self.skips: list[Skip] = []  # oldest first
         self.token = 0
         self._agenda = Agenda()
-        self._history: dict[str, list[str]] = {}  # ids in ``runs``, by job
-        self._newest = 0  # the largest token in ``runs``
-        self._sorted = True  # whether ``runs`` is in the order of tokens
+        self._moved: set[str] = set()  # jobs that may have rows under a need they have no more
         self._keys: list[str] | None = None  # ids in order, when asked for
         self._names: dict[str, set[str]] | None = None  # ids by name, when asked for
 
@@ -135,15 +111,17 @@ class Book:
         left: list[tuple[Queue, Row]],
     ) -> None:
         jobs, pending, opened, mint = self.jobs, self.pending, self.open, self.mint
-        ids, decisions = changes.ids, changes.decisions
+        ids, decisions, moved = changes.ids, changes.decisions, self._moved
         decided: set[str] = set()
         previous: Row | None = None
         for queue, row in rows:
             due_at, job_id, run_id = row
             job = jobs.get(job_id)
             run = pending.get(run_id) if run_id else None
-            if job is None or row == previous or job.action.needs != queue.needs:
+            if job is None or row == previous:
                 continue  # stale, or there twice
+            if job_id in moved and job.action.needs != queue.needs:
+                continue
             if run_id:
                 if run is None or run.due_at != due_at:
                     continue
@@ -299,20 +277,24 @@ class Book:
     def apply(self, changes: Changes) -> bool:
         """Make ``changes`` true; whether whoever waits for changes should look again."""
         news = changes.news
-        jobs, put_run = self.jobs, self._put_run
+        jobs, keep = self.jobs, self._keep
         for job_id, decision in zip(changes.ids, changes.decisions, strict=True):
             job = decision.job
             old = jobs.get(job_id)
             if job is not old:
                 self._put_job(job_id, old, job)
             for run in decision.runs:
-                news |= put_run(run)
+                if keep(run):
+                    news = True
+                    if job is not None:
+                        self._agenda.push(job.action.needs, (run.due_at, job_id, run.id))
             if decision.skips:
                 self.skips.extend(decision.skips)
         if changes.prune is not None:
             self._forget(*changes.prune)
         self.token = max(self.token, changes.token)
-        if self._agenda.size > 2 * (len(jobs) + len(self.pending)) + SLACK:
+        stale = max(len(self._moved), self._agenda.size - len(jobs) - len(self.pending))
+        if stale > len(jobs) + SLACK:
             self.sweep()
         return news
 
@@ -323,10 +305,17 @@ class Book:
             self._names = None
         if job is None:
             self.jobs.pop(job_id, None)
+            self._moved.add(job_id)
             return
         self.jobs[job_id] = job
-        if old is None or (old.action is not job.action and old.action.needs != job.action.needs):
-            old = None
+        if (
+            old is not None
+            and old.action is not job.action
+            and old.action.needs != job.action.needs
+        ):
+            self._moved.add(job_id)
+            old = None  # its rows are to be found under the new need
+        if old is None:
             for run in self.open.get(job_id, {}).values():
                 if run.state is PENDING:
                     self._agenda.push(job.action.needs, (run.due_at, job_id, run.id))
@@ -335,56 +324,10 @@ class Book:
             if due is not None and (old is None or old.due_at != due):
                 self._agenda.push(job.action.needs, (due, job_id, ""))
 
-    def _put_run(self, run: Run) -> bool:
-        """Keep ``run``; whether it waits for its time."""
-        run_id, job_id, state = run.id, run.job_id, run.state
-        opened = self.open.get(job_id)
-        if state is PENDING:
-            old = self.pending.get(run_id)
-            self.pending[run_id] = run
-            if opened is None:
-                self.open[job_id] = {run_id: run}
-            else:
-                opened[run_id] = run
-            job = self.jobs.get(job_id)
-            if job is not None and (old is None or old.due_at != run.due_at):
-                self._agenda.push(job.action.needs, (run.due_at, job_id, run_id))
-            return True
-        if run_id not in self.runs:
-            self._begin(run)
-        self.runs[run_id] = run
-        if state is RUNNING:
-            if opened is None:
-                self.open[job_id] = {run_id: run}
-            else:
-                opened[run_id] = run
-            return False
-        if opened is not None and opened.pop(run_id, None) is not None and not opened:
-            del self.open[job_id]
-        if run.deliveries or self.unsent:
-            if any(one.state in UNSENT for one in run.deliveries):
-                self.unsent[run_id] = run
-            else:
-                self.unsent.pop(run_id, None)
-        return False
-
-    def _begin(self, run: Run) -> None:
-        """It was claimed, or ended unclaimed: it waits no more."""
-        if self.pending:
-            self.pending.pop(run.id, None)
-        history = self._history.get(run.job_id)
-        if history is None:
-            self._history[run.job_id] = [run.id]
-        else:
-            history.append(run.id)
-        if run.token <= self._newest:
-            self._sorted = False
-        else:
-            self._newest = run.token
-
     def sweep(self) -> None:
         """Build the agenda anew from what is stored."""
         self._agenda = agenda = Agenda()
+        self._moved.clear()
         for job in self.jobs.values():
             if (due := job.due_at) is not None:
                 agenda.push(job.action.needs, (due, job.id, ""))
@@ -393,43 +336,7 @@ class Book:
             if job_of_run is not None:
                 agenda.push(job_of_run.action.needs, (run.due_at, run.job_id, run.id))
 
-    def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
-        for run_ids in self._history.values():
-            ended = [self.runs[one] for one in run_ids if self.runs[one].state.ended]
-            ended.sort(key=_newness, reverse=True)
-            for place, run in enumerate(ended):
-                if place >= keep or (run.finished_at is not None and run.finished_at < before):
-                    yield run
-
-    def _kept_skips(self, before: datetime, keep: int) -> list[Skip]:
-        counts: dict[str, int] = {}
-        kept: list[Skip] = []
-        for skip in reversed(self.skips):
-            count = counts[skip.job_id] = counts.get(skip.job_id, 0) + 1
-            if count <= keep and (skip.recorded_at or skip.scheduled_at) >= before:
-                kept.append(skip)
-        kept.reverse()
-        return kept
-
-    def _forget(self, before: datetime, keep: int) -> None:
-        gone = list(self._old_runs(before, keep))
-        for run in gone:
-            del self.runs[run.id]
-            self.unsent.pop(run.id, None)
-        for job_id in {run.job_id for run in gone}:
-            left = [one for one in self._history[job_id] if one in self.runs]
-            if left:
-                self._history[job_id] = left
-            else:
-                del self._history[job_id]
-        self.skips = self._kept_skips(before, keep)
-
     # questions
-
-    def nodes_at_work(self) -> set[str | None]:
-        """Nodes with a run to end or a delivery to make."""
-        busy = {run.node for opened in self.open.values() for run in opened.values()}
-        return busy | {run.node for run in self.unsent.values()}
 
     def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
         return self._agenda.next_after(after, can_run, self._holds)
@@ -457,42 +364,6 @@ class Book:
         start = bisect_right(self._keys, after)
         return [self.jobs[one] for one in self._keys[start : start + max(limit, 0)]]
 
-    def run(self, run_id: str) -> Run | None:
-        return self.runs.get(run_id) or self.pending.get(run_id)
-
-    def list_runs(
-        self, job_id: str | None, state: RunState | None, node: str | None, limit: int
-    ) -> list[Run]:
-        """See ``Store.runs``."""
-        if job_id is not None:
-            rows: Iterable[Run] = self._runs_of(job_id)
-        elif state is PENDING or state is RUNNING:
-            rows = (run for opened in self.open.values() for run in opened.values())
-        else:
-            rows = self._newest_first(state, node, limit)
-        found = [run for run in rows if _answers(run, state, node)]
-        found.sort(key=_newness, reverse=True)
-        return found[: max(limit, 0)]
-
-    def _runs_of(self, job_id: str) -> Iterator[Run]:
-        for run_id in self._history.get(job_id, ()):
-            yield self.runs[run_id]
-        for run in self.open.get(job_id, {}).values():
-            if run.state is PENDING:
-                yield run
-
-    def _newest_first(self, state: RunState | None, node: str | None, limit: int) -> Iterator[Run]:
-        if not self._sorted:
-            self.runs = dict(sorted(self.runs.items(), key=lambda item: _newness(item[1])))
-            self._sorted = True
-        claimed = (run for run in reversed(self.runs.values()) if _answers(run, state, node))
-        yield from islice(claimed, max(limit, 0))
-        yield from self.pending.values()
-
-    def list_skips(self, job_id: str | None, limit: int) -> list[Skip]:
-        rows = (one for one in reversed(self.skips) if job_id is None or one.job_id == job_id)
-        return list(islice(rows, max(limit, 0)))
-
 
 def _still_due(decision: Decision, row: Row) -> bool:
     """Whether ``row`` is as due after the decision about it as before."""
@@ -503,11 +374,3 @@ def _still_due(decision: Decision, row: Row) -> bool:
     return all(
         run.id != run_id or (run.state is PENDING and run.due_at == due_at) for run in decision.runs
     )
-
-
-def _answers(run: Run, state: RunState | None, node: str | None) -> bool:
-    return (state is None or run.state is state) and (node is None or run.node == node)
-
-
-def _newness(run: Run) -> tuple[int, str]:
-    return run.token, run.id

@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from acron.abc import Store
 from acron.errors import StoreCorrupt, StoreError, StoreUnavailable
 from acron.model import Decision, RunState
-from acron.stores.book import PENDING, Book, Changes
-from acron.stores.definitions import Document, Unreadable, read
+from acron.stores.book import Book, Changes
+from acron.stores.definitions_file import TRIES, DefinitionsFile, Moved
 from acron.stores.files import Files, unavailable
 from acron.stores.journal import COMPACT_BEYOND, Journal, Seen, line_of
+from acron.stores.ledger import PENDING
 from acron.stores.lock import WAIT, FileLock
 from acron.stores.news import News
 from acron.stores.nodes import NodeFiles
@@ -35,14 +36,8 @@ T = TypeVar("T")
 
 #: How often others' changes are looked for while somebody waits for them, in seconds.
 POLL = 0.5
-#: How often to start over when people edit the file at the very moment we write it.
-_TRIES = 10
 #: How long ``close`` waits for a write under way, in seconds.
 _CLOSE_WAIT = 5.0
-
-
-class _Moved(Exception):
-    """Somebody edited the definitions since they were read."""
 
 
 class JsonFileStore(Store):
@@ -70,13 +65,13 @@ class JsonFileStore(Store):
         self._news = News()
         self._busy = 0  # transactions under way
         self._told: tuple[Stamp | None, Stamp | None] | None = None  # what is no news any more
-        self._broken: tuple[Stamp | None, str] | None = None  # a file that we cannot read
         self._trouble = ""  # what went wrong beside a transaction
         self._place(path)
 
     def _place(self, path: Path) -> None:
         stem = path.with_suffix("") if path.suffix == ".json" else path
         self._path = path
+        self._definitions = DefinitionsFile(path, self._files)
         self._lock = FileLock(stem.with_name(stem.name + ".lock"), self._lock_wait)
         journal = stem.with_name(stem.name + ".journal")
         self._journal = Journal(journal, self._files, self._compact_beyond)
@@ -115,8 +110,8 @@ class JsonFileStore(Store):
                 self._journal.create()
             self._journal.catch_up()
             self._reconcile(now)
-            if self._broken is not None:
-                raise StoreCorrupt(self._broken[1])
+            if self._definitions.broken:
+                raise StoreCorrupt(self._definitions.broken)
             self._look()
         if node is not None:
             self._nodes.open(node)
@@ -159,7 +154,7 @@ class JsonFileStore(Store):
 
     def _transact(self, now: datetime | None, work: Work[T], *, declares: bool = False) -> T:
         with self._lock.held():
-            for _ in range(_TRIES):
+            for _ in range(TRIES):
                 self._catch_up()
                 try:
                     if now is not None:
@@ -167,7 +162,7 @@ class JsonFileStore(Store):
                     changes, result = work(self._journal.book)
                     if changes is not None and (changes.ids or changes.prune):
                         self._commit(changes, declares=declares)
-                except _Moved:
+                except Moved:
                     self._journal.book.sweep()
                 except BaseException:
                     self._journal.book.sweep()  # a claim takes rows out of the agenda
@@ -204,7 +199,7 @@ class JsonFileStore(Store):
         undo: Callable[[], None] | None = None
         if seen is None and (line.jobs or line.gone):
             jobs = {job.id: job for job in line.jobs} | dict.fromkeys(line.gone)
-            line.file, undo = self._declare(jobs, strict=declares)
+            line.file, undo = self._definitions.declare(jobs, self._journal.seen, strict=declares)
         try:
             self._journal.append(line)
         except BaseException:
@@ -226,120 +221,18 @@ class JsonFileStore(Store):
         except OSError as error:  # the journal as it is will do for a while
             self._trouble = f"cannot compact the journal: {error}"
 
-    # the definitions
-
-    def _declare(
-        self, jobs: dict[str, Job | None], *, strict: bool
-    ) -> tuple[Seen | None, Callable[[], None] | None]:
-        """Write ``jobs`` into the definitions' file; how to take that back.
-
-        A job that pauses itself must end its run whatever the file is like: not ``strict``.
-        """
-        before = self._files.stamp(self._path)
-        known = self._journal.seen
-        if strict and before != known.stamp and self._broken is None:
-            raise _Moved
-        data = b""
-        if before is None:
-            if known.stamp is not None:
-                return self._refuse("the file is gone", strict=strict)
-            document = Document([])
-        else:
-            data = self._files.load(self._path)
-            try:
-                document = Document.parse(data)
-            except Unreadable as error:
-                return self._refuse(str(error), strict=strict)
-        undo = self._write(document.updated(jobs).render(), before, data)
-        if before != known.stamp or known.problems:
-            return None, undo  # there is more to be read in it
-        return Seen(self._files.stamp(self._path)), undo
-
-    def _write(self, text: bytes, before: Stamp | None, earlier: bytes) -> Callable[[], None]:
-        """Replace the definitions' file, unless it has moved on; how to take that back."""
-        beside = self._path.with_name(self._path.name + ".new")
-        last = self._path.with_name(self._path.name + ".last")
-        self._files.prepare(beside, text)
-        if before is not None:
-            self._files.remove(last)
-            try:
-                self._files.link(self._path, last)
-            except OSError:  # no such thing on this file system
-                self._files.prepare(last, earlier)
-        if self._files.stamp(self._path) != before:
-            raise _Moved
-
-        def undo() -> None:
-            if before is None:
-                self._files.remove(self._path)
-            else:
-                self._files.replace(last, self._path)
-
-        self._files.replace(beside, self._path)
-        try:
-            self._files.sync_directory(self._path.parent)
-        except BaseException:
-            with suppress(OSError):
-                undo()
-            raise
-        return undo
-
-    def _refuse(self, why: str, *, strict: bool) -> tuple[None, None]:
-        if strict:
-            raise StoreCorrupt(f"{self._path}: {why}; nothing was written")
-        return None, None
-
     def _reconcile(self, now: datetime) -> None:
         """Take over what was edited by hand."""
-        for _ in range(_TRIES):
-            stamp = self._files.stamp(self._path)
-            known = self._journal.seen.stamp
-            if stamp == known:
-                self._broken = None
-                return
-            if self._broken is not None and stamp == self._broken[0]:
-                return
-            data = b"" if stamp is None else self._files.load(self._path)
-            if self._files.stamp(self._path) == stamp:
-                break
-        else:
-            raise StoreUnavailable(f"{self._path} is being edited all the time")
-        if stamp is None and self._journal.book.jobs:
-            self._quarantine(stamp, data, "the file is gone", now)
-            return
-        try:
-            document = Document([]) if stamp is None else Document.parse(data)
-        except Unreadable as error:
-            self._quarantine(stamp, data, str(error), now)
-            return
-        self._broken = None
-        self._take_over(stamp, document, now)
-
-    def _take_over(self, stamp: Stamp | None, document: Document, now: datetime) -> None:
         book = self._journal.book
-        reading = read(document, book.jobs, now)
+        found = self._definitions.look(self._journal.seen, book.jobs, now)
+        if found is None:
+            return
+        seen, decisions = found
         changes = Changes([], [], book.token, news=True)
-        for job_id, decision in reading.decisions.items():
+        for job_id, decision in decisions.items():
             changes.ids.append(job_id)
             changes.decisions.append(decision or _removal(book, job_id, now))
-        self._commit(changes, Seen(stamp, reading.problems))
-
-    def _quarantine(self, stamp: Stamp | None, data: bytes, why: str, now: datetime) -> None:
-        """Keep the bad file as it is, a copy of it, and the last good definitions beside it."""
-        notes = [f"{self._path}: {why}"]
-        name = self._path.name
-        if stamp is not None:
-            copies = sorted(self._path.parent.glob(f"{name}.broken-*"))
-            if not copies or self._files.load(copies[-1]) != data:
-                copy = self._path.with_name(f"{name}.broken-{now:%Y%m%dT%H%M%SZ}")
-                self._files.prepare(copy, data)
-                copies.append(copy)
-            notes.append(f"a copy is kept in {copies[-1].name}")
-        if jobs := self._journal.book.jobs:
-            good = self._path.with_name(f"{name}.good")
-            self._files.prepare(good, Document([]).updated(dict(jobs)).render())
-            notes.append(f"the last good definitions are in {good.name}")
-        self._broken = (stamp, "; ".join(notes))
+        self._commit(changes, seen)
 
     # news
 
@@ -381,7 +274,7 @@ class JsonFileStore(Store):
 
     async def problems(self) -> list[str]:
         seen = await self._do(lambda: self._ask(lambda _: self._journal.seen))
-        broken = [] if self._broken is None else [self._broken[1]]
+        broken = [self._definitions.broken] if self._definitions.broken else []
         trouble = [self._trouble] if self._trouble else []
         return broken + [f"{self._path}: {one}" for one in seen.problems] + trouble
 

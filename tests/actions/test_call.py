@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import msgspec
 import pytest
 
-from acron.abc import Context
+from acron.abc import Context  # noqa: TC001 (read at run time)
 from acron.actions.call import CallAction
 from acron.errors import ActionFailed, InvalidJob
 from acron.model import Call
@@ -229,7 +229,7 @@ async def test_a_plain_function_runs_on_a_thread_under_the_runs_name(
         release.wait(10)
 
     task = asyncio.create_task(run_new(calls, block, label="a name that Threads.run has too"))
-    while not seen:
+    while not seen:  # noqa: ASYNC110 (a thread cannot set an event of the loop)
         await asyncio.sleep(0.001)
     task.cancel()
     await asyncio.wait([task])
@@ -306,7 +306,7 @@ async def test_a_function_that_is_not_here_fails_and_is_named(calls: CallAction)
 # --- arguments from JSON -------------------------------------------------------------------------
 
 
-def typed(
+def typed(  # type: ignore[no-untyped-def]
     when: dt.datetime,
     day: dt.date | None,
     wait: dt.timedelta,
@@ -317,7 +317,7 @@ def typed(
     ratio: float,
     size: Annotated[int, msgspec.Meta(ge=1)],
     anything: Any,
-    plain=None,  # type: ignore[no-untyped-def]  # noqa: ANN001
+    plain=None,  # noqa: ANN001
 ) -> str:
     values = (when, day, wait, colour, point, points, path, ratio, size, anything, plain)
     return "; ".join(map(repr, values))
@@ -377,6 +377,10 @@ def test_a_name_that_is_not_taken_is_refused_with_the_nearest(calls: CallAction)
     assert "it takes: text, times" in str(refusal(calls, "greet", text="x", zzz=2))
 
 
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth else []
+
+
 @pytest.mark.parametrize(
     "value,told",
     [
@@ -384,7 +388,7 @@ def test_a_name_that_is_not_taken_is_refused_with_the_nearest(calls: CallAction)
         ((1, 2), "a JSON value is needed, not tuple (write [1,2];"),
         (Colour.RED, 'write "red";'),
         (Client(), "not Client (give what identifies it, and provide() the object)"),
-        (functools.reduce(lambda a, _: [a], range(60), []), "nested deeper than 50 levels"),
+        (nested(60), "nested deeper than 50 levels"),
         (float("inf"), "inf is no JSON number"),
     ],
 )
@@ -509,7 +513,10 @@ class Sender(Protocol):
 
 async def test_odd_annotations_match_nothing_and_break_nothing(calls: CallAction) -> None:
     async def odd(
-        a: Sender | None = None, b: object = None, c: type[Client] | None = None, d: 5 = 5
+        a: Sender | None = None,
+        b: object = None,
+        c: type[Client] | None = None,
+        d: 5 = 5,  # type: ignore[valid-type]
     ) -> list[Any]:
         return [a, b, c, d]
 
@@ -580,7 +587,7 @@ def cog_of(calls: CallAction) -> type:
         def of_class(cls) -> str:
             return cls.__name__
 
-        @lambda function: property(function)
+        @property
         @action
         def wrapped(self) -> str:
             return f"wrapped {self.name}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from acron.abc import Adapter
 
 
+def read(path: Path) -> str:
+    return path.read_bytes().decode()
+
+
+def files(root: Path) -> list[Path]:
+    return [one for one in root.rglob("*") if one.is_file()]
+
+
 class TestLocalAdapter(AdapterContract):
     @pytest.fixture
     def adapter(self, tmp_path: Path) -> Adapter:
@@ -27,14 +36,13 @@ class TestLocalAdapter(AdapterContract):
 
     @pytest.fixture
     def told(self, adapter: Adapter, tmp_path: Path) -> Callable[[], list[str]]:
-        files = (tmp_path / "home").glob("output/*/*")
-        return lambda: [one.read_bytes().decode() for one in files]
+        return lambda: [read(one) for one in (tmp_path / "home").glob("output/*/*")]
 
 
 async def test_writes_who_spoke_when_and_what(tmp_path: Path) -> None:
     receipt = await LocalAdapter(tmp_path).send(message_of("one\r\ntwo\n", name="Tea time"))
     assert receipt.id == "output/job/20260101T090000Z-r7.md"
-    assert (tmp_path / receipt.id).read_bytes().decode() == (
+    assert read(tmp_path / receipt.id) == (
         "# Tea time\n"
         "\n"
         "- job: job\n"
@@ -53,7 +61,7 @@ async def test_writes_who_spoke_when_and_what(tmp_path: Path) -> None:
 async def test_a_text_may_be_empty(tmp_path: Path, text: str) -> None:
     receipt = await LocalAdapter(tmp_path).send(message_of(text))
     assert receipt.id is not None
-    assert (tmp_path / receipt.id).read_text().endswith("- state: succeeded\n\n\n")
+    assert read(tmp_path / receipt.id).endswith("- state: succeeded\n\n\n")
 
 
 async def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
@@ -71,10 +79,10 @@ async def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("job_id", ODD_IDS, ids=lambda one: ascii(one)[:20])
 async def test_never_leaves_its_root(tmp_path: Path, job_id: str) -> None:
     await LocalAdapter(tmp_path / "home").send(message_of("odd", job_id=job_id, run_id=job_id))
-    written = [one for one in tmp_path.rglob("*") if one.is_file()]
-    assert len(written) == 1
-    assert written[0].relative_to(tmp_path / "home").parts[0] == "output"
-    assert len(written[0].relative_to(tmp_path / "home").parts) == 3
+    (written,) = files(tmp_path)
+    parts = written.relative_to(tmp_path / "home").parts
+    assert parts[0] == "output"
+    assert len(parts) == 3
 
 
 @given(st.text(st.characters(exclude_categories=())), st.text(st.characters()))
@@ -118,7 +126,7 @@ async def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path)
     message = message_of("hello")
     path = tmp_path / path_of(message.run)
     path.mkdir(parents=True)  # a directory stands where the file should be
-    with pytest.raises(DeliveryError, match="cannot write .*: Is a directory"):
+    with pytest.raises(DeliveryError, match=r"cannot write .*: Is a directory"):
         await LocalAdapter(tmp_path).send(message)
     assert list(path.parent.iterdir()) == [path]
     assert list(path.iterdir()) == []
@@ -128,3 +136,18 @@ async def test_a_root_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DeliveryError, match=r"cannot write .*file/output/job/.*: File exists"):
         await LocalAdapter(tmp_path / "file").send(message_of("hello"))
+
+
+async def test_cancelled_half_way_it_leaves_neither_drafts_nor_descriptors(tmp_path: Path) -> None:
+    """An open file that nobody closes is a ResourceWarning, and so a failure."""
+    adapter, message = LocalAdapter(tmp_path), message_of("x" * 100_000)
+    await adapter.send(message)
+    directory = (tmp_path / path_of(message.run)).parent
+    for _ in range(50):
+        sending = asyncio.create_task(send(adapter, message))
+        while not sending.done() and not list(directory.glob("*.tmp")):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.wait({sending})
+        assert [one.name for one in directory.iterdir()] == [path_of(message.run).name]
+    gc.collect()

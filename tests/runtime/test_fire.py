@@ -19,15 +19,16 @@ from acron.testing import RecordingAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from pathlib import Path
 
-    from acron.testing import AcronTime
+    from acron.testing import VirtualTime
 
 
-def make(acron_time: AcronTime, **options: Any) -> Acron:
+def make(acron_time: VirtualTime, **options: Any) -> Acron:
     return Acron("memory://", clock=acron_time.clock, **options)
 
 
-async def test_an_hourly_job_fires_every_hour(acron_time: AcronTime) -> None:
+async def test_an_hourly_job_fires_every_hour(acron_time: VirtualTime) -> None:
     app = make(acron_time)
     seen: list[Context] = []
 
@@ -50,7 +51,7 @@ async def test_an_hourly_job_fires_every_hour(acron_time: AcronTime) -> None:
     assert [run.token for run in runs] == sorted((run.token for run in runs), reverse=True)
 
 
-async def test_a_one_shot_fires_once_and_completes(acron_time: AcronTime) -> None:
+async def test_a_one_shot_fires_once_and_completes(acron_time: VirtualTime) -> None:
     app = make(acron_time)
     said: list[str] = []
 
@@ -69,7 +70,7 @@ async def test_a_one_shot_fires_once_and_completes(acron_time: AcronTime) -> Non
         assert run.output is None
 
 
-async def test_a_job_added_while_the_loop_sleeps_is_on_time(acron_time: AcronTime) -> None:
+async def test_a_job_added_while_the_loop_sleeps_is_on_time(acron_time: VirtualTime) -> None:
     app = make(acron_time)
 
     @app.action
@@ -88,7 +89,7 @@ async def test_a_job_added_while_the_loop_sleeps_is_on_time(acron_time: AcronTim
 )
 @pytest.mark.parametrize("blocking", [False, True])
 async def test_whatever_a_handler_raises_fails_it_alone(
-    acron_time: AcronTime, raised: type[BaseException], blocking: bool
+    acron_time: VirtualTime, raised: type[BaseException], blocking: bool
 ) -> None:
     app = make(acron_time)
     fine = 0
@@ -121,7 +122,7 @@ async def test_whatever_a_handler_raises_fails_it_alone(
 
 @pytest.mark.parametrize("raised", [StopIteration, StopAsyncIteration])
 async def test_stop_iteration_in_a_thread_fails_the_run(
-    acron_time: AcronTime, raised: type[Exception]
+    acron_time: VirtualTime, raised: type[Exception]
 ) -> None:
     app = make(acron_time)
 
@@ -135,7 +136,7 @@ async def test_stop_iteration_in_a_thread_fails_the_run(
     assert run.state is RunState.FAILED
 
 
-async def test_overlap_skip_leaves_a_row(acron_time: AcronTime) -> None:
+async def test_overlap_skip_leaves_a_row(acron_time: VirtualTime) -> None:
     app = make(acron_time)
 
     @app.job("every 1m")
@@ -150,7 +151,7 @@ async def test_overlap_skip_leaves_a_row(acron_time: AcronTime) -> None:
     assert len(runs) + len(skips) == 6
 
 
-async def test_overlap_queue_starts_when_the_earlier_run_ends(acron_time: AcronTime) -> None:
+async def test_overlap_queue_starts_when_the_earlier_run_ends(acron_time: VirtualTime) -> None:
     app = make(acron_time)
     starts: list[float] = []
 
@@ -166,7 +167,7 @@ async def test_overlap_queue_starts_when_the_earlier_run_ends(acron_time: AcronT
     assert len(gaps) >= 4
 
 
-async def test_overlap_allow_is_bounded_by_max_running(acron_time: AcronTime) -> None:
+async def test_overlap_allow_is_bounded_by_max_running(acron_time: VirtualTime) -> None:
     app = make(acron_time)
     running = most = 0
 
@@ -183,7 +184,7 @@ async def test_overlap_allow_is_bounded_by_max_running(acron_time: AcronTime) ->
     assert most == 2
 
 
-async def test_a_timeout_ends_the_attempt(acron_time: AcronTime) -> None:
+async def test_a_timeout_ends_the_attempt(acron_time: VirtualTime) -> None:
     app = make(acron_time)
     cleaned = False
 
@@ -205,7 +206,7 @@ async def test_a_timeout_ends_the_attempt(acron_time: AcronTime) -> None:
     assert (run.finished_at - run.started_at).total_seconds() == pytest.approx(90, abs=0.1)
 
 
-async def test_a_coroutine_that_swallows_cancellation_is_abandoned(acron_time: AcronTime) -> None:
+async def test_a_coroutine_that_swallows_cancellation_is_abandoned(acron_time: VirtualTime) -> None:
     app = make(acron_time)
     release = asyncio.Event()
 
@@ -231,7 +232,7 @@ async def test_a_coroutine_that_swallows_cancellation_is_abandoned(acron_time: A
         assert (await app.status()).abandoned == ()
 
 
-async def test_retries_back_off_and_end(acron_time: AcronTime) -> None:
+async def test_retries_back_off_and_end(acron_time: VirtualTime) -> None:
     app = make(acron_time)
     attempts: list[int] = []
 
@@ -251,7 +252,7 @@ async def test_retries_back_off_and_end(acron_time: AcronTime) -> None:
     assert waits == [pytest.approx(60, abs=0.1), pytest.approx(120, abs=0.1)]
 
 
-async def test_only_the_errors_named_are_retried(acron_time: AcronTime) -> None:
+async def test_only_the_errors_named_are_retried(acron_time: VirtualTime) -> None:
     app = make(acron_time)
 
     @app.job("in 1h", retry=Retry(attempts=3, on=(OSError,)))
@@ -263,7 +264,7 @@ async def test_only_the_errors_named_are_retried(acron_time: AcronTime) -> None:
         assert len(await app.runs("wrong")) == 1
 
 
-async def test_a_job_pauses_itself_after_failures_in_a_row(acron_time: AcronTime) -> None:
+async def test_a_job_pauses_itself_after_failures_in_a_row(acron_time: VirtualTime) -> None:
     app = make(acron_time)
 
     @app.job("every 1m", pause_after=3)
@@ -278,7 +279,7 @@ async def test_a_job_pauses_itself_after_failures_in_a_row(acron_time: AcronTime
     assert "3 times in a row" in (job.paused or "")
 
 
-async def test_repeat_counts_occurrences(acron_time: AcronTime) -> None:
+async def test_repeat_counts_occurrences(acron_time: VirtualTime) -> None:
     app = make(acron_time)
 
     @app.job("every 1m", repeat=4)
@@ -293,7 +294,7 @@ async def test_repeat_counts_occurrences(acron_time: AcronTime) -> None:
     assert len(runs) == 5
 
 
-async def test_pause_and_resume(acron_time: AcronTime) -> None:
+async def test_pause_and_resume(acron_time: VirtualTime) -> None:
     app = make(acron_time)
 
     @app.job("every 1m")
@@ -310,7 +311,7 @@ async def test_pause_and_resume(acron_time: AcronTime) -> None:
     assert (skip.reason, skip.count) == (SkipReason.PAUSED, 5)
 
 
-async def test_run_now_ignores_pause_and_obeys_overlap(acron_time: AcronTime) -> None:
+async def test_run_now_ignores_pause_and_obeys_overlap(acron_time: VirtualTime) -> None:
     app = make(acron_time)
     go = asyncio.Event()
 
@@ -331,7 +332,7 @@ async def test_run_now_ignores_pause_and_obeys_overlap(acron_time: AcronTime) ->
     assert (run.state, run.output, run.scheduled_at) == (RunState.SUCCEEDED, "done", None)
 
 
-async def test_cancel_ends_one_run(acron_time: AcronTime) -> None:
+async def test_cancel_ends_one_run(acron_time: VirtualTime) -> None:
     app = make(acron_time)
 
     @app.job("every 1h")
@@ -347,7 +348,7 @@ async def test_cancel_ends_one_run(acron_time: AcronTime) -> None:
     assert run.state is RunState.CANCELLED
 
 
-async def test_leaving_drains_then_interrupts(acron_time: AcronTime) -> None:
+async def test_leaving_drains_then_interrupts(acron_time: VirtualTime) -> None:
     store = MemoryStore()
     app = Acron(store, clock=acron_time.clock, drain_timeout=20)
 
@@ -370,7 +371,7 @@ async def test_leaving_drains_then_interrupts(acron_time: AcronTime) -> None:
     assert states == {"quick": RunState.SUCCEEDED, "slow": RunState.INTERRUPTED}
 
 
-async def test_a_blocking_function_delays_no_other_job(acron_time: AcronTime) -> None:
+async def test_a_blocking_function_delays_no_other_job(acron_time: VirtualTime) -> None:
     app = make(acron_time)
     threads: set[int] = set()
 
@@ -396,7 +397,7 @@ class Broken(Adapter):
         raise SystemExit("gone")
 
 
-async def test_one_target_that_fails_stays_alone(acron_time: AcronTime) -> None:
+async def test_one_target_that_fails_stays_alone(acron_time: VirtualTime) -> None:
     told = RecordingAdapter("chat")
     app = make(acron_time, adapters={"chat": told, "broken": Broken()})
 
@@ -416,7 +417,7 @@ async def test_one_target_that_fails_stays_alone(acron_time: AcronTime) -> None:
     assert [(message.to, message.text) for message in told.messages] == [("42", "hello")]
 
 
-async def test_silence_and_failure(acron_time: AcronTime) -> None:
+async def test_silence_and_failure(acron_time: VirtualTime) -> None:
     told = RecordingAdapter("chat")
     app = make(acron_time, adapters={"chat": told})
 
@@ -438,7 +439,7 @@ class Bot:
         self.sent: list[tuple[int, str]] = []
 
 
-async def test_injection_by_annotation(acron_time: AcronTime) -> None:
+async def test_injection_by_annotation(acron_time: VirtualTime) -> None:
     app = make(acron_time)
 
     bot = Bot()
@@ -456,7 +457,7 @@ async def test_injection_by_annotation(acron_time: AcronTime) -> None:
     assert bot.sent == [(1, "tea")]
 
 
-async def test_a_job_that_nobody_here_can_run_is_parked(acron_time: AcronTime) -> None:
+async def test_a_job_that_nobody_here_can_run_is_parked(acron_time: VirtualTime) -> None:
     app = make(acron_time)
     async with app:
         job = await app.add("in 5m", "unknown_function")
@@ -467,7 +468,7 @@ async def test_a_job_that_nobody_here_can_run_is_parked(acron_time: AcronTime) -
 
 @pytest.mark.parametrize("wall", [3600.0, -3600.0, 365 * 24 * 3600.0])
 async def test_a_jump_of_the_wall_clock_never_fires_twice(
-    acron_time: AcronTime, wall: float
+    acron_time: VirtualTime, wall: float
 ) -> None:
     app = make(acron_time)
 
@@ -485,7 +486,7 @@ async def test_a_jump_of_the_wall_clock_never_fires_twice(
     assert len(runs) - before <= 6
 
 
-async def test_command_jobs_need_no_function(acron_time: AcronTime, tmp_path: Any) -> None:
+async def test_command_jobs_need_no_function(acron_time: VirtualTime, tmp_path: Path) -> None:
     app = Acron(str(tmp_path / "jobs.json"), clock=acron_time.clock)
     async with app:
         job = await app.add("in 1m", Command("echo $ACRON_JOB_ID && echo oops >&2"), id="echo")
@@ -498,3 +499,11 @@ async def test_command_jobs_need_no_function(acron_time: AcronTime, tmp_path: An
     (written,) = (tmp_path / "output" / "echo").iterdir()
     assert "oops" in written.read_text()
     assert written.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_command_that_times_out_keeps_what_it_said(tmp_path: Path) -> None:
+    async with Acron(str(tmp_path / "jobs.json")) as app:
+        await app.add("every 24h", Command("echo begun; sleep 60"), id="slow", timeout=0.3)
+        run = await app.run_now("slow", wait=True)
+    assert run.state is RunState.TIMED_OUT
+    assert (run.output or "").strip() == "begun"

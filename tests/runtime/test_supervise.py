@@ -12,7 +12,7 @@ from acron import Acron, CronScheduler, Fired, Firing
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from acron.testing import AcronTime
+    from acron.testing import VirtualTime
 
 
 class Provider(CronScheduler):
@@ -101,7 +101,7 @@ BAD = [
 
 @pytest.mark.parametrize("provider", BAD, ids=lambda one: f"{type(one).__name__}")
 async def test_the_built_in_takes_over(
-    acron_time: AcronTime, provider: Provider, caplog: pytest.LogCaptureFixture
+    acron_time: VirtualTime, provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = Acron("memory://", clock=acron_time.clock, provider=provider)
     fired = 0
@@ -123,7 +123,7 @@ async def test_the_built_in_takes_over(
 
 
 async def test_a_provider_that_will_not_go_is_abandoned_and_named(
-    acron_time: AcronTime, caplog: pytest.LogCaptureFixture
+    acron_time: VirtualTime, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = Acron("memory://", clock=acron_time.clock, provider=HangsAgainstCancellation())
     async with app:
@@ -133,7 +133,7 @@ async def test_a_provider_that_will_not_go_is_abandoned_and_named(
     await acron_time.advance(hours=2)
 
 
-async def test_an_arming_provider_keeps_its_place(acron_time: AcronTime) -> None:
+async def test_an_arming_provider_keeps_its_place(acron_time: VirtualTime) -> None:
     now = acron_time.clock.now()
     provider = Arms(now.replace(year=now.year + 1))
     app = Acron("memory://", clock=acron_time.clock, provider=provider)

@@ -39,7 +39,7 @@ def context_of(spec: Any, *, job_id: str = "job", scheduled: bool = True) -> Con
         token=7,
         started_at=START,
     )
-    return Context(job, run, lambda done, total, note: None)
+    return Context(job, run, lambda *_: None)
 
 
 class ActionContract:
@@ -116,7 +116,7 @@ class ActionContract:
         self, action: Action, endless: Any, begun: Callable[[], bool]
     ) -> None:
         others = asyncio.all_tasks()
-        run = asyncio.create_task(action.run(endless, context_of(endless)))  # type: ignore[arg-type]
+        run = asyncio.create_task(action.run(endless, context_of(endless)))
         async with asyncio.timeout(10):
             while not begun():  # noqa: ASYNC110 (a process cannot set an event)
                 await asyncio.sleep(0.01)
@@ -133,7 +133,7 @@ class ActionContract:
         begun: Callable[[], bool],
         good: tuple[Any, str | None],
     ) -> None:
-        run = asyncio.create_task(action.run(endless, context_of(endless)))  # type: ignore[arg-type]
+        run = asyncio.create_task(action.run(endless, context_of(endless)))
         async with asyncio.timeout(10):
             while not begun():  # noqa: ASYNC110 (a process cannot set an event)
                 await asyncio.sleep(0.01)

@@ -49,11 +49,12 @@ ODD_IDS = (
     "x" * 10_240,
     "🐞" * 2_560,
 )
-SECRET = "hunter2-canary"
+CANARY = "hunter2-canary"  # must be seen in no sink
 HOSTILE = (
     "forged\r\n2026-01-01 INFO all is well\n"
-    "\x1b]0;title\x07 \x1b[2J \x00 \x7f \x85 \x9b31m \u202etxt.exe\u202c \u2066x\u2069 \u2028 \ud800\n"
-    f"postgresql://bot:{SECRET}@db/x?password={SECRET}\nAuthorization: Bearer {SECRET}\n"
+    "\x1b]0;title\x07 \x1b[2J \x00 \x7f \x85 \x9b31m \u202etxt.exe\u202c "
+    "\u2066x\u2069 \u2028 \ud800\n"
+    f"postgresql://bot:{CANARY}@db/x?password={CANARY}\nAuthorization: Bearer {CANARY}\n"
 )
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -161,7 +162,7 @@ class AdapterContract:
         assert "said " in text
         for shown in (text, receipt.id or ""):
             assert not RAW.search(shown)
-            assert SECRET not in shown
+            assert CANARY not in shown
         assert many_lines(text) == text
 
     async def test_sends_many_at_a_time(

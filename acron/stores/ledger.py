@@ -1,0 +1,160 @@
+"""What became of occurrences, in memory: runs and skips, by id, job and age."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from acron.model import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from acron.model import Run, Skip
+
+# An enum's members cost a descriptor call each time they are looked up.
+PENDING = RunState.PENDING
+RUNNING = RunState.RUNNING
+UNSENT = frozenset({"pending", "sending"})
+
+
+class Ledger:
+    """Runs and skips; the half of a ``Book`` that is not jobs."""
+
+    __slots__ = ("_history", "_newest", "_sorted", "open", "pending", "runs", "skips", "unsent")
+
+    def __init__(self) -> None:
+        self.pending: dict[str, Run] = {}
+        self.runs: dict[str, Run] = {}  # running and ended, by token
+        self.open: dict[str, dict[str, Run]] = {}  # pending and running, by job
+        self.unsent: dict[str, Run] = {}  # ended, with deliveries to make
+        self.skips: list[Skip] = []  # oldest first
+        self._history: dict[str, list[str]] = {}  # ids in ``runs``, by job
+        self._newest = 0  # the largest token in ``runs``
+        self._sorted = True  # whether ``runs`` is in the order of tokens
+
+    def run(self, run_id: str) -> Run | None:
+        return self.runs.get(run_id) or self.pending.get(run_id)
+
+    def list_runs(
+        self, job_id: str | None, state: RunState | None, node: str | None, limit: int
+    ) -> list[Run]:
+        """See ``Store.runs``."""
+        if job_id is not None:
+            rows: Iterable[Run] = self._runs_of(job_id)
+        elif state is PENDING or state is RUNNING:
+            rows = (run for opened in self.open.values() for run in opened.values())
+        else:
+            rows = self._newest_first(state, node, limit)
+        found = [run for run in rows if _answers(run, state, node)]
+        found.sort(key=_newness, reverse=True)
+        return found[: max(limit, 0)]
+
+    def _runs_of(self, job_id: str) -> Iterator[Run]:
+        for run_id in self._history.get(job_id, ()):
+            yield self.runs[run_id]
+        for run in self.open.get(job_id, {}).values():
+            if run.state is PENDING:
+                yield run
+
+    def _newest_first(self, state: RunState | None, node: str | None, limit: int) -> Iterator[Run]:
+        if not self._sorted:
+            self.runs = dict(sorted(self.runs.items(), key=lambda item: _newness(item[1])))
+            self._sorted = True
+        claimed = (run for run in reversed(self.runs.values()) if _answers(run, state, node))
+        yield from islice(claimed, max(limit, 0))
+        yield from self.pending.values()
+
+    def list_skips(self, job_id: str | None, limit: int) -> list[Skip]:
+        rows = (one for one in reversed(self.skips) if job_id is None or one.job_id == job_id)
+        return list(islice(rows, max(limit, 0)))
+
+    def nodes_at_work(self) -> set[str | None]:
+        """Nodes with a run to end or a delivery to make."""
+        busy = {run.node for opened in self.open.values() for run in opened.values()}
+        return busy | {run.node for run in self.unsent.values()}
+
+    # keeping and forgetting
+
+    def _keep(self, run: Run) -> bool:
+        """Keep ``run``; whether it waits for its time."""
+        run_id, job_id, state = run.id, run.job_id, run.state
+        opened = self.open.get(job_id)
+        if state is PENDING:
+            self.pending[run_id] = run
+            if opened is None:
+                self.open[job_id] = {run_id: run}
+            else:
+                opened[run_id] = run
+            return True
+        if run_id not in self.runs:
+            self._begin(run)
+        self.runs[run_id] = run
+        if state is RUNNING:
+            if opened is None:
+                self.open[job_id] = {run_id: run}
+            else:
+                opened[run_id] = run
+            return False
+        if opened is not None and opened.pop(run_id, None) is not None and not opened:
+            del self.open[job_id]
+        if run.deliveries or self.unsent:
+            if any(one.state in UNSENT for one in run.deliveries):
+                self.unsent[run_id] = run
+            else:
+                self.unsent.pop(run_id, None)
+        return False
+
+    def _begin(self, run: Run) -> None:
+        """It was claimed, or ended unclaimed: it waits no more."""
+        if self.pending:
+            self.pending.pop(run.id, None)
+        history = self._history.get(run.job_id)
+        if history is None:
+            self._history[run.job_id] = [run.id]
+        else:
+            history.append(run.id)
+        if run.token <= self._newest:
+            self._sorted = False
+        else:
+            self._newest = run.token
+
+    def _forget(self, before: datetime, keep: int) -> None:
+        gone = list(self._old_runs(before, keep))
+        for run in gone:
+            del self.runs[run.id]
+            self.unsent.pop(run.id, None)
+        for job_id in {run.job_id for run in gone}:
+            left = [one for one in self._history[job_id] if one in self.runs]
+            if left:
+                self._history[job_id] = left
+            else:
+                del self._history[job_id]
+        self.skips = self._kept_skips(before, keep)
+
+    def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
+        for run_ids in self._history.values():
+            ended = [self.runs[one] for one in run_ids if self.runs[one].state.ended]
+            ended.sort(key=_newness, reverse=True)
+            for place, run in enumerate(ended):
+                if place >= keep or (run.finished_at is not None and run.finished_at < before):
+                    yield run
+
+    def _kept_skips(self, before: datetime, keep: int) -> list[Skip]:
+        counts: dict[str, int] = {}
+        kept: list[Skip] = []
+        for skip in reversed(self.skips):
+            count = counts[skip.job_id] = counts.get(skip.job_id, 0) + 1
+            if count <= keep and (skip.recorded_at or skip.scheduled_at) >= before:
+                kept.append(skip)
+        kept.reverse()
+        return kept
+
+
+def _answers(run: Run, state: RunState | None, node: str | None) -> bool:
+    return (state is None or run.state is state) and (node is None or run.node == node)
+
+
+def _newness(run: Run) -> tuple[int, str]:
+    return run.token, run.id

@@ -1,0 +1,268 @@
+"""Connections to PostgreSQL, and transactions that are certain of their end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+from acron.errors import ConfigError, StoreCorrupt, StoreError, StoreUnavailable
+
+try:
+    import asyncpg
+except ImportError as missing:
+    raise ConfigError(
+        'PostgreSQL needs asyncpg: pip install "acron-runtime[postgres]"', where="store"
+    ) from missing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+Connection = Any  # asyncpg.Connection: the package has no types
+
+T = TypeVar("T")
+log = logging.getLogger("acron.stores")
+
+#: Bounds in seconds: to connect; for a statement, a lock, or a silent client in a transaction.
+CONNECT_TIMEOUT = 5.0
+STATEMENT_TIMEOUT = 15.0
+#: Connections for transactions; the listener and the node's lease have their own.
+CONNECTIONS = 4
+#: How often a transaction that certainly did not happen is made anew before the caller is told.
+TRIES = 5
+#: How long to ask what became of a COMMIT whose answer was lost, in seconds, before giving up
+#: for now.
+PROOF_WAIT = 3.0
+_SETTINGS = {
+    "application_name": "acron",
+    "statement_timeout": f"{STATEMENT_TIMEOUT:g}s",
+    "lock_timeout": f"{STATEMENT_TIMEOUT:g}s",
+    "idle_in_transaction_session_timeout": f"{STATEMENT_TIMEOUT:g}s",
+    # Every statement goes by an index. A plan that was made for empty tables would be kept.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+#: What the loss of a connection looks like.
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,  # shut down, terminated, crashed, timed out
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    OSError,
+)
+#: Nothing happened, and the same again may well succeed.
+AGAIN = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.UniqueViolationError,
+    asyncpg.InvalidCachedStatementError,
+)
+
+
+class Doubt(StoreUnavailable):
+    """The answer to COMMIT was lost, and what became of it cannot be asked now.
+
+    ``xid`` is the transaction, ``result`` what it gives if it is committed.
+    """
+
+    def __init__(self, xid: str, result: Any, address: str) -> None:
+        super().__init__(
+            "the answer to a commit was lost, and it cannot be asked now", address=address
+        )
+        self.xid = xid
+        self.result = result
+
+
+class Target:
+    """Where a database is, and what may be said of it aloud."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        self.dsn = url
+        self.schema = schema
+        self._secrets = {unquote(one) for one in (parts.password, query.get("password")) if one}
+        host = parts.netloc.rpartition("@")[2]
+        user = parts.username or query.get("user", "")
+        shown = {key: query[key] for key in ("host", "port") if key in query}
+        if schema != "acron":
+            shown["schema"] = schema
+        netloc = f"{user}@{host}" if user else host
+        text = urlunsplit(("postgresql", netloc, parts.path, urlencode(shown, safe="/"), ""))
+        self.address = self.redact(text)
+
+    def redact(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    async def connect(self) -> Connection:
+        """A connection of our own settings. Raises StoreUnavailable, within bounds."""
+        connection = None
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                connection = await asyncpg.connect(
+                    self.dsn, timeout=CONNECT_TIMEOUT, command_timeout=STATEMENT_TIMEOUT + 1
+                )
+                # Not as start-up parameters: pgbouncer refuses those it does not know.
+                names, values = zip(*_SETTINGS.items(), strict=True)
+                await connection.fetch(
+                    "SELECT set_config(n, v, false) FROM unnest($1::text[], $2::text[]) AS s(n, v)",
+                    [*names, "search_path"],
+                    [*values, f'"{self.schema}"'],
+                )
+        except BaseException as error:
+            if connection is not None:
+                connection.terminate()
+            if isinstance(error, (asyncpg.PostgresError, ValueError, *LOST)):
+                raise self.unavailable(error) from error
+            raise
+        return connection
+
+    def unavailable(self, error: BaseException) -> StoreError:
+        text = self.redact(" ".join(str(error).split())) or type(error).__name__
+        return StoreUnavailable(text, address=self.address)
+
+
+class Link:
+    """A few connections to one database, for one event loop."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._opened = True
+        self._idle: list[Connection] = []
+        self._slots = asyncio.Semaphore(CONNECTIONS)
+
+    async def close(self) -> None:
+        """Safe twice. What is under way ends on its own."""
+        self._opened = False
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await hang_up(connection)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        async with self._slots:
+            connection = self._idle.pop() if self._idle else await self.target.connect()
+            try:
+                yield connection
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError):
+                    connection.terminate()
+                raise
+            finally:
+                if connection.is_closed() or connection.is_in_transaction():
+                    connection.terminate()  # nothing of what it was in the middle of happened
+                elif self._opened:
+                    self._idle.append(connection)
+                else:
+                    await hang_up(connection)
+
+    async def ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do ``question``; again, when it certainly did not happen. Raises StoreError."""
+        for turn in range(TRIES):
+            if not self._opened:
+                raise StoreUnavailable("the store is not open", address=self.target.address)
+            last = turn + 1 == TRIES
+            try:
+                async with self._connection() as connection:
+                    return await question(connection)
+            except (TimeoutError, asyncpg.QueryCanceledError) as error:
+                raise self.target.unavailable(error) from error
+            except LOST as error:
+                # The first may have been one that died in its sleep, and those beside it, too.
+                for connection in self._idle:
+                    connection.terminate()
+                self._idle.clear()
+                if last:
+                    raise self.target.unavailable(error) from error
+            except asyncpg.PostgresError as error:
+                if last or not isinstance(error, AGAIN):
+                    raise self.target.unavailable(error) from error
+            except msgspec.DecodeError as error:
+                message = f"a record cannot be read: {error}"
+                raise StoreCorrupt(message, address=self.target.address) from error
+            await asyncio.sleep(0.005 * turn)
+        raise AssertionError  # the last turn has returned or raised
+
+    async def transact(self, work: Callable[[Connection], Awaitable[tuple[str | None, T]]]) -> T:
+        """Do ``work`` in a transaction: it gives the id that PostgreSQL has for it (None: nothing
+        was written) and its result. Again, when it certainly did not happen.
+
+        Raises StoreError, Doubt when it may have happened, and what ``work`` raises.
+        """
+        xid, result, lost = await self.ask(lambda connection: _attempt(connection, work))
+        if lost is None or xid is None:
+            return result
+        if isinstance(lost, asyncio.CancelledError):
+            raise Doubt(xid, result, self.target.address) from lost
+        try:
+            async with asyncio.timeout(PROOF_WAIT):
+                happened = await self._proof(xid)
+        except TimeoutError:
+            raise Doubt(xid, result, self.target.address) from lost
+        if not happened:
+            raise self.target.unavailable(lost) from lost
+        log.warning("%s: the answer to a commit was lost; it did happen", self.target.address)
+        return result
+
+    async def _proof(self, xid: str) -> bool:
+        pause = 0.01
+        while True:
+            try:
+                happened = await self.happened(xid)
+            except StoreUnavailable as error:
+                log.debug("cannot ask for a commit yet: %s", error)
+                happened = None
+            if happened is not None:
+                return happened
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.5)
+
+    async def happened(self, xid: str) -> bool | None:
+        """Whether a transaction is committed; None while it is under way. Raises StoreError."""
+
+        async def look(connection: Connection) -> str | None:
+            try:
+                return await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", xid)  # type: ignore[no-any-return]
+            except asyncpg.InvalidParameterValueError:  # never heard of it: an older copy
+                return "aborted"
+
+        status = await self.ask(look)
+        return None if status == "in progress" else status != "aborted"
+
+
+async def _attempt(
+    connection: Connection, work: Callable[[Connection], Awaitable[tuple[str | None, T]]]
+) -> tuple[str | None, T, BaseException | None]:
+    """One transaction; the third is why its end is unknown."""
+    await connection.execute("BEGIN")
+    try:
+        xid, result = await work(connection)
+    except BaseException as error:
+        if not isinstance(error, (*LOST, asyncio.CancelledError)):
+            await connection.execute("ROLLBACK")
+        raise
+    try:
+        await connection.execute("ROLLBACK" if xid is None else "COMMIT")
+    except asyncpg.PostgresError as error:
+        if isinstance(error, LOST):
+            return xid, result, error
+        raise  # refused: it did not happen
+    except BaseException as error:  # noqa: BLE001 (whatever it is, the commit may be under way)
+        return xid, result, error
+    return xid, result, None
+
+
+async def hang_up(connection: Connection) -> None:
+    """Say goodbye, but not for long."""
+    try:
+        await connection.close(timeout=1.0)
+    except (asyncpg.PostgresError, *LOST) as error:
+        log.debug("a connection was gone already: %s", error)

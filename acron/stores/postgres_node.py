@@ -1,0 +1,188 @@
+"""Which processes live, by the database's clock: a row with a lease, renewed by a thread.
+
+The thread has its own loop and its own connection, so that a host loop that is blocked loses
+nothing. A process that is stopped, or cut off, loses its lease; what it writes then is rejected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import asyncpg
+import msgspec
+from msgspec.structs import replace
+
+from acron.errors import StoreError, StoreUnavailable
+from acron.model import Node
+from acron.stores.postgres_link import LOST, hang_up
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from acron.stores.postgres_link import Connection, Target
+
+log = logging.getLogger("acron.stores")
+
+#: How long a node may give no sign before it is dead, in seconds.
+LEASE = 60.0
+#: Renewals in the time of a lease: some may fail.
+RENEWALS = 4
+#: Seconds that ``stop`` waits for the thread to give the lease back.
+_STOP_WAIT = 3.0
+
+_CLAIM = """
+INSERT INTO nodes (id, expires, data)
+VALUES ($1, clock_timestamp() + make_interval(secs => $2), $3)
+ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data
+WHERE nodes.expires <= clock_timestamp()
+RETURNING true
+"""
+# Also when it has expired, or was forgotten: the runs it had then are fenced one by one.
+_RENEW = """
+INSERT INTO nodes (id, expires, data)
+VALUES ($1, clock_timestamp() + make_interval(secs => $2), $3)
+ON CONFLICT (id) DO UPDATE SET expires = excluded.expires
+"""
+_LET_GO = "UPDATE nodes SET expires = '-infinity' WHERE id = $1"
+# Whoever calls this node dead locks its row: no claim of it is under way then.
+HOLD = "SELECT expires > clock_timestamp() FROM nodes WHERE id = $1 FOR KEY SHARE"
+DEAD = "SELECT id FROM nodes WHERE expires <= clock_timestamp() ORDER BY id FOR UPDATE"
+# A sign of life need not survive a crash of the machine, and must not wait for its disk.
+_BEAT = """
+WITH quick AS (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO nodes (id, expires, data) SELECT $1, '-infinity', $2 FROM quick
+ON CONFLICT (id) DO UPDATE SET data = excluded.data
+"""
+_ALL = "SELECT data, expires > clock_timestamp() AS alive FROM nodes ORDER BY id"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Node).decode
+
+
+class Lease:
+    """Keeps one node alive from ``start`` until ``stop``."""
+
+    def __init__(self, target: Target, node: Node, seconds: float) -> None:
+        self.node = node
+        self._target = target
+        self._seconds = seconds
+        self._loop = asyncio.SelectorEventLoop()
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._stop = asyncio.Event()
+        self._until = float("-inf")  # on the thread's own loop, which is not virtual
+        self._thread = threading.Thread(target=self._main, name="acron-lease", daemon=True)
+
+    @property
+    def held(self) -> bool:
+        """Whether nobody can have called us dead. May be asked from any thread."""
+        return self._loop.time() < self._until
+
+    async def start(self) -> None:
+        """Raises StoreUnavailable when the id is alive already, or the database is not there."""
+        self._thread.start()
+        await asyncio.get_running_loop().run_in_executor(None, self._started.wait)
+        if self._failure is not None:
+            raise self._failure
+
+    async def stop(self) -> None:
+        """Dead from now on, for all to see. Bounded; the lease runs out where it cannot be told."""
+        self._until = float("-inf")
+        with suppress(RuntimeError):  # its loop is closed: the thread has ended
+            self._loop.call_soon_threadsafe(self._stop.set)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, _STOP_WAIT)
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._keep())
+        except BaseException as error:  # noqa: BLE001 (it is raised by ``start``, or logged)
+            if self._started.is_set():
+                log.exception("the lease of node %s is kept no more", self.node.id)
+            self._failure = error
+        finally:
+            self._until = float("-inf")
+            self._started.set()
+            self._loop.close()
+
+    async def _keep(self) -> None:
+        connection: Connection = await self._target.connect()
+        try:
+            await self._renew(connection, _CLAIM)
+            self._started.set()
+            pause = self._seconds / RENEWALS
+            while not await self._told_to_stop(pause):
+                try:
+                    if connection.is_closed():
+                        connection = await self._target.connect()
+                    await self._renew(connection, _RENEW)
+                    pause = self._seconds / RENEWALS
+                except (StoreError, asyncpg.PostgresError, *LOST) as error:
+                    connection.terminate()
+                    shown = self._target.redact(str(error))
+                    log.warning("cannot renew the lease of node %s: %s", self.node.id, shown)
+                    pause = min(1.0, self._seconds / RENEWALS / 4)
+            await self._let_go(connection)
+        finally:
+            connection.terminate()
+
+    async def _told_to_stop(self, pause: float) -> bool:
+        try:
+            async with asyncio.timeout(pause):
+                return await self._stop.wait()
+        except TimeoutError:
+            return False
+
+    async def _renew(self, connection: Connection, statement: str) -> None:
+        asked = self._loop.time()
+        bound = self._seconds / 2
+        arguments = (self.node.id, self._seconds, _encode(self.node))
+        done = await connection.fetch(statement, *arguments, timeout=bound)
+        if statement is _CLAIM and not done:
+            message = f"there is a live node {self.node.id!r} already"
+            raise StoreUnavailable(message, address=self._target.address)
+        if not self._stop.is_set():
+            self._until = asked + self._seconds
+
+    async def _let_go(self, connection: Connection) -> None:
+        try:
+            if connection.is_closed():
+                connection = await self._target.connect()
+            await connection.execute(_LET_GO, self.node.id, timeout=_STOP_WAIT / 2)
+        except (StoreError, asyncpg.PostgresError, *LOST) as error:
+            log.warning("node %s could not say that it ends: %s", self.node.id, error)
+        await hang_up(connection)
+
+
+async def beat(connection: Connection, node: Node) -> None:
+    await connection.execute(_BEAT, node.id, _encode(replace(node, alive=True)))
+
+
+async def all_nodes(connection: Connection) -> list[Node]:
+    rows = await connection.fetch(_ALL)
+    return [replace(_decode(data), alive=alive) for data, alive in rows]
+
+
+async def forget_dead(connection: Connection) -> None:
+    """Remove the dead but the newest, which tells when something last ran here, and those with
+    a run to end or a delivery to make. Call it with the dead locked."""
+    dead = [node for node in await all_nodes(connection) if not node.alive]
+    dead.sort(key=_last_seen)
+    ids = [node.id for node in dead[:-1]]
+    if ids:
+        await connection.execute(_FORGET, ids)
+
+
+def _last_seen(node: Node) -> datetime:
+    return node.heartbeat_at or node.started_at
+
+
+_FORGET = """
+DELETE FROM nodes WHERE id = ANY($1::text[]) AND expires <= clock_timestamp()
+    AND NOT EXISTS (SELECT FROM runs WHERE unsent AND node = nodes.id)
+    AND NOT EXISTS (SELECT FROM runs WHERE state = 'running' AND node = nodes.id)
+"""

@@ -1,0 +1,357 @@
+"""Jobs in an SQLite database: many of them, for many processes of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec.structs import replace
+
+from acron.abc import Store
+from acron.errors import StoreCorrupt, StoreError, StoreUnavailable
+from acron.model import Decision, Due, End, Outcome, RunState
+from acron.stores.files import Files, unavailable
+from acron.stores.lock import WAIT
+from acron.stores.news import News
+from acron.stores.nodes import NodeFiles
+from acron.stores.sqlite_file import DatabaseFile
+from acron.stores.sqlite_rows import Reader, micros
+from acron.stores.sqlite_write import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from acron.abc import Change, Decide, Settle
+    from acron.model import Job, Node, Run, Skip
+
+T = TypeVar("T")
+
+#: How often others' changes are looked for while somebody waits for them, in seconds.
+POLL = 0.5
+#: How long ``close`` waits for a transaction under way, in seconds.
+_CLOSE_WAIT = 5.0
+#: Rows that one transaction of ``prune`` deletes: claims must not wait for all of it.
+_PRUNED = 2000
+
+_OPEN = "INDEXED BY runs_open WHERE state IN ('pending', 'running')"
+_NEWEST = "ORDER BY token DESC, id DESC"
+_DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
+
+
+class SqliteStore(Store):
+    """``/x/jobs.db`` with SQLite's ``-wal`` and ``-shm`` files, and ``jobs.db.nodes/`` beside it.
+
+    A transaction is one function in one thread, and ends with one fsync of the write-ahead log
+    (``synchronous = FULL``). Waits ``lock_wait`` seconds at most for other processes.
+    """
+
+    def __init__(self, path: Path, *, lock_wait: float = WAIT) -> None:
+        self._path = path
+        self._lock_wait = lock_wait
+        self._executor: ThreadPoolExecutor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = News()
+        self._told = 0  # the database's count of news when we last looked
+        self._minted = 0  # the newest token given out here, even if its transaction failed
+        self._bad: dict[str, str] = {}  # records that cannot be read
+        self._place(path)
+
+    def _place(self, path: Path) -> None:
+        self._path = path
+        self._file = DatabaseFile(path, self._lock_wait, self._users)
+        self._nodes = NodeFiles(path.with_name(path.name + ".nodes"), Files())
+
+    @property
+    def address(self) -> str:
+        return f"sqlite:///{self._path}"
+
+    @property
+    def directory(self) -> Path:
+        return self._path.parent
+
+    # open and close
+
+    async def open(self, now: datetime, node: Node | None = None) -> None:  # noqa: ARG002
+        self._loop = asyncio.get_running_loop()
+        self._news = News()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="acron-store")
+        try:
+            await self._do(lambda: self._open(node))
+        except BaseException:
+            await self.close()
+            raise
+
+    def _open(self, node: Node | None) -> None:
+        try:
+            real = self._path.resolve()  # a link stays a link, and all who come by it meet
+        except RuntimeError as error:
+            raise StoreUnavailable(f"cannot follow the link: {error}") from error
+        if real != self._path:
+            self._place(real)
+        self._file.create()
+        self._told = self._news_count()
+        if node is not None:
+            self._nodes.open(node)
+
+    async def close(self) -> None:
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        last = asyncio.get_running_loop().run_in_executor(executor, self._let_go)
+        await asyncio.wait({last}, timeout=_CLOSE_WAIT)
+        executor.shutdown(wait=False)
+
+    def _let_go(self) -> None:
+        self._nodes.close()
+        self._file.close()
+
+    # the one way in
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        if self._executor is None or self._loop is None:
+            raise StoreUnavailable("the store is not open", address=self.address)
+        return await self._loop.run_in_executor(self._executor, self._guarded, work)
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except sqlite3.Error as error:
+            meaning = self._file.meaning(error)
+            meaning.address = self.address
+            raise meaning from error
+        except OSError as error:
+            raise unavailable(error, self.address, self._path) from error
+        except StoreError as error:
+            error.address = error.address or self.address
+            raise
+        except StopIteration as error:  # which no future can carry
+            raise RuntimeError("a function handed to the store raised StopIteration") from error
+
+    async def _transact(self, work: Callable[[Transaction], T]) -> T:
+        def transact() -> T:
+            with self._file.writing() as db:
+                transaction = Transaction(db, self._bad, self._minted)
+                before = transaction.told
+                try:
+                    result = work(transaction)
+                finally:
+                    self._minted = transaction.token
+                transaction.flush()
+            if transaction.news or before != self._told:
+                self._told = transaction.told
+                self._tell()
+            return result
+
+        return await self._do(transact)
+
+    async def _ask(self, question: Callable[[Reader], T]) -> T:
+        def ask() -> T:
+            return question(Reader(self._file.connection(), self._bad))
+
+        return await self._do(ask)
+
+    # news
+
+    def _tell(self) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._news.tell)
+
+    def _news_count(self) -> int:
+        count: int = self._file.connection().execute("SELECT news FROM meta").fetchone()[0]
+        return count
+
+    def _look(self) -> bool:
+        """Whether another process has made news."""
+        count = self._news_count()
+        others, self._told = count != self._told, count
+        return others
+
+    async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while not await self._do(self._look):
+            left = until - loop.time()
+            if await self._news.wait(min(POLL, left)):
+                return True
+            if left <= POLL:
+                return await self._do(self._look)
+        return True
+
+    async def problems(self) -> list[str]:
+        return await self._do(
+            lambda: [f"{self._path}: record {one!r}: {why}" for one, why in self._bad.items()]
+        )
+
+    # definitions
+
+    async def write(self, ids: Sequence[str], change: Change, now: datetime) -> list[Decision]:  # noqa: ARG002
+        def write(tx: Transaction) -> list[Decision]:
+            tx.news = True
+            known = tx.known(ids)
+            decisions: list[Decision] = []
+            for job_id in ids:
+                job, runs = known.get(job_id, (None, ()))
+                decision = change(job_id, job, runs, tx.mint)
+                tx.keep(job_id, job, decision)
+                decisions.append(decision)
+                kept = {run.id: run for run in (*runs, *decision.runs)}
+                left = tuple(run for run in kept.values() if not run.state.ended)
+                known[job_id] = (decision.job, left)
+            return decisions
+
+        return await self._transact(write)
+
+    async def get(self, job_id: str) -> Job | None:
+        found = await self._ask(lambda reader: reader.jobs("WHERE id = ?", (job_id,)))
+        if not found and job_id in self._bad:
+            raise StoreCorrupt(f"job {job_id!r}: {self._bad[job_id]}", address=self.address)
+        return found[0] if found else None
+
+    async def named(self, name: str) -> list[Job]:
+        where = "WHERE name = ? ORDER BY id"
+        return await self._ask(lambda reader: reader.jobs(where, (name.casefold(),)))
+
+    async def page(self, after: str = "", limit: int = 1000) -> list[Job]:
+        asked = (after, max(limit, 0))
+        return await self._ask(lambda reader: reader.jobs("WHERE id > ? ORDER BY id LIMIT ?", asked))
+
+    # firing
+
+    async def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
+        return await self._ask(lambda reader: reader.next_due(after, can_run))
+
+    async def claim(
+        self,
+        now: datetime,
+        limit: int,
+        can_run: Collection[str],
+        decide: Decide,
+        *,
+        only: str | None = None,
+    ) -> list[Decision]:
+        def claim(tx: Transaction) -> list[Decision]:
+            decided: dict[str, Decision] = {}
+            rows = tx.due(now, can_run, limit) if only is None else tx.due_of(only, now, can_run)
+            for _, job_id, _, job, run, live in rows:
+                if job_id in decided:
+                    continue
+                decision = decide(Due(job, run, live), tx.mint)
+                if decision is None:
+                    continue
+                decided[job_id] = decision
+                tx.keep(job_id, job, decision)
+                if len(decided) >= limit:
+                    break
+            return list(decided.values())
+
+        return await self._transact(claim) if limit > 0 else []
+
+    async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+        return await self._transact(lambda tx: _finish(tx, ends, settle)) if ends else []
+
+    async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
+        def recover(tx: Transaction) -> list[Decision]:
+            running = tx.nodes("INDEXED BY runs_open WHERE state = 'running'")
+            waiting = tx.nodes("INDEXED BY runs_unsent WHERE unsent = 1")
+            dead = {node for node in running | waiting if self._nodes.dead(node)}
+            lost = [run for run in tx.runs(f"{_OPEN} AND state = 'running'", ()) if run.node in dead]
+            lost.sort(key=lambda run: run.token)
+            ends = [
+                End(run_id=run.id, token=run.token, finished_at=now, outcome=_DIED) for run in lost
+            ]
+            decisions = [one for one in _finish(tx, ends, settle) if one is not None]
+            if (own := self._nodes.own) is not None:
+                for node in (waiting & dead) - {own}:
+                    decisions += _adopt(tx, node, own)
+            tx.news = bool(decisions)
+            return decisions
+
+        decisions = await self._transact(recover)
+        await self._do(self._clean_nodes)
+        return decisions
+
+    def _clean_nodes(self) -> None:
+        reader = Reader(self._file.connection(), self._bad)
+        running = reader.nodes("INDEXED BY runs_open WHERE state = 'running'")
+        self._nodes.clean({*running, *reader.nodes("INDEXED BY runs_unsent WHERE unsent = 1")})
+
+    async def mark(self, run: Run) -> None:
+        def mark(tx: Transaction) -> None:
+            for stored in tx.runs("WHERE token = ? AND id = ?", (run.token, run.id)):
+                if stored.state.ended and stored.node == run.node:
+                    tx.keep_run(replace(stored, deliveries=run.deliveries))
+
+        await self._transact(mark)
+
+    async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
+        def cancel(tx: Transaction) -> Run | None:
+            for run in tx.runs("WHERE id = ?", (run_id,)):
+                if run.state.ended or run.cancel_requested:
+                    return run
+                changed = replace(run, cancel_requested=True)
+                if run.state is RunState.PENDING:
+                    why = "cancelled before it started"
+                    state = RunState.CANCELLED
+                    changed = replace(changed, state=state, finished_at=now, error=why)
+                tx.keep_run(changed)
+                tx.news = True
+                return changed
+            return None
+
+        return await self._transact(cancel)
+
+    # the ledger
+
+    async def run(self, run_id: str) -> Run | None:
+        found = await self._ask(lambda reader: reader.runs("WHERE id = ?", (run_id,)))
+        return found[0] if found else None
+
+    async def runs(
+        self,
+        job_id: str | None = None,
+        *,
+        state: RunState | None = None,
+        node: str | None = None,
+        limit: int = 100,
+    ) -> list[Run]:
+        asked = {"job_id": job_id, "state": state, "node": node}
+        given = {column: value for column, value in asked.items() if value is not None}
+        where = " AND ".join(f"{column} = ?" for column in given) or "TRUE"
+        where = f"WHERE {where}"
+        if state is not None and not state.ended:
+            where = f"INDEXED BY runs_open {where} AND state IN ('pending', 'running')"
+        values = (*given.values(), max(limit, 0))
+        return await self._ask(lambda reader: reader.runs(where, values, f"{_NEWEST} LIMIT ?"))
+
+    async def skips(self, job_id: str | None = None, *, limit: int = 100) -> list[Skip]:
+        where = "TRUE" if job_id is None else "job_id = ?"
+        values = (max(limit, 0),) if job_id is None else (job_id, max(limit, 0))
+        return await self._ask(
+            lambda reader: reader.skips(f"WHERE {where} ORDER BY number DESC LIMIT ?", values)
+        )
+
+    async def prune(self, before: datetime, keep: int) -> int:
+        """In many transactions, so that claims come in between."""
+        gone = 0
+        for statement, values in prunings(micros(before), keep):
+            while (count := await self._delete(statement, values)) > 0:
+                gone += count
+        return gone
+
+    # nodes
+
+    async def beat(self, node: Node) -> None:
+        await self._do(lambda: self._nodes.write(node))
+
+    async def nodes(self) -> list[Node]:
+        return await self._do(self._nodes.all)
+
+    def _users(self) -> str:
+        """Who else is at work here, for a message."""
+        others = [node for node in self._nodes.all() if node.alive and node.id != self._nodes.own]
+        return ", ".join(f"process {node.pid} on {node.host} ({node.app})" for node in others)

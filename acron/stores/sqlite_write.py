@@ -1,0 +1,126 @@
+"""A transaction on an SQLite store: what it reads, and what it gathers to be written at its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from acron.model import RunState
+from acron.stores.sqlite_rows import Reader, many, micros, parts, text_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from acron.model import Decision, Job, Run, Skip
+
+PENDING = RunState.PENDING
+UNSENT = frozenset({"pending", "sending"})
+
+_ADVANCE = """INSERT INTO jobs (id, name, needs, due_at, app, data) VALUES %s
+    ON CONFLICT (id) DO UPDATE SET due_at = excluded.due_at, data = excluded.data"""
+_PUT_JOBS = _ADVANCE + ", name = excluded.name, needs = excluded.needs, app = excluded.app"
+#: A pending run gets another token, and so another place, when it is claimed.
+_PUT_RUNS = """INSERT INTO runs
+    (token, id, job_id, state, node, due_at, finished_at, unsent, data) VALUES %s
+    ON CONFLICT (token, id) DO UPDATE SET state = excluded.state, node = excluded.node,
+        due_at = excluded.due_at, finished_at = excluded.finished_at, unsent = excluded.unsent,
+        data = excluded.data
+    ON CONFLICT (id) DO UPDATE SET token = excluded.token, state = excluded.state,
+        node = excluded.node, due_at = excluded.due_at, finished_at = excluded.finished_at,
+        unsent = excluded.unsent, data = excluded.data"""
+_PUT_SKIPS = "INSERT INTO skips (job_id, recorded_at, data) VALUES %s"
+
+
+
+
+class Transaction(Reader):
+    """``keep`` gathers decisions, ``flush`` writes them; ``news`` says whether whoever waits for
+    changes should look again. ``mint`` gives fencing tokens, larger than ``minted`` and any
+    stored."""
+
+    def __init__(self, db: sqlite3.Connection, bad: dict[str, str], minted: int) -> None:
+        super().__init__(db, bad)
+        self._stored: int
+        self.told: int
+        self._stored, self.told = db.execute("SELECT token, news FROM meta").fetchone()
+        self.token = max(self._stored, minted)
+        self.news = False
+        self._jobs: dict[str, Job | None] = {}
+        self._declared: set[str] = set()  # of these, more than the progress may have changed
+        self._runs: dict[str, Run] = {}
+        self._skips: list[Skip] = []
+
+    def mint(self) -> int:
+        self.token += 1
+        return self.token
+
+    def keep(self, job_id: str, old: Job | None, decision: Decision) -> None:
+        """Store ``decision`` about a job that was ``old`` until now."""
+        job = decision.job
+        if job is not old:
+            self._jobs[job_id] = job
+            if old is None or job is None or _declares(old, job):
+                self._declared.add(job_id)
+        for run in decision.runs:
+            self._runs[run.id] = run
+            self.news |= run.state is PENDING
+        if decision.skips:
+            self._skips += decision.skips
+
+    def keep_run(self, run: Run) -> None:
+        self._runs[run.id] = run
+
+    def flush(self) -> None:
+        new = [_job_row(job) for job in self._jobs.values() if job and job.id in self._declared]
+        advanced = [
+            _job_row(job) for job in self._jobs.values() if job and job.id not in self._declared
+        ]
+        gone = [(job_id,) for job_id, job in self._jobs.items() if job is None]
+        self._put(_PUT_JOBS, new)
+        self._put(_ADVANCE, advanced)
+        if gone:
+            self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
+        self._put(_PUT_RUNS, [_run_row(run) for run in self._runs.values()])
+        self._put(_PUT_SKIPS, [_skip_row(skip) for skip in self._skips])
+        if self.news or self.token != self._stored:
+            self.told += self.news
+            self._db.execute("UPDATE meta SET token = ?, news = ?", (self.token, self.told))
+
+    def _put(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        for part in parts(rows):
+            values = [value for row in part for value in row]
+            self._db.execute(many(statement, len(part[0]), len(part)), values)
+
+
+def _declares(old: Job, new: Job) -> bool:
+    return (
+        old.name != new.name
+        or old.app != new.app
+        or (old.action is not new.action and old.action.needs != new.action.needs)
+    )
+
+
+def _job_row(job: Job) -> tuple[Any, ...]:
+    due_at = job.due_at
+    due = None if due_at is None else micros(due_at)
+    return job.id, job.name.casefold(), job.action.needs, due, job.app, text_of(job)
+
+
+def _run_row(run: Run) -> tuple[Any, ...]:
+    ended = None if run.finished_at is None else micros(run.finished_at)
+    unsent = bool(run.deliveries) and any(one.state in UNSENT for one in run.deliveries)
+    return (
+        run.token,
+        run.id,
+        run.job_id,
+        run.state,
+        run.node,
+        micros(run.due_at),
+        ended,
+        unsent and run.state.ended,
+        text_of(run),
+    )
+
+
+def _skip_row(skip: Skip) -> tuple[Any, ...]:
+    return skip.job_id, micros(skip.recorded_at or skip.scheduled_at), text_of(skip)

@@ -1,0 +1,463 @@
+"""Duties of a store: recovery, cancelling, the ledger, nodes, news, and many stores at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from acron.errors import StoreError
+from acron.model import Decision, Delivery, RunState
+from acron.testing.contracts._stores_base import (
+    CAN,
+    NOW,
+    StoreSuite,
+    a_job,
+    a_node,
+    a_run,
+    a_skip,
+    at,
+    end_of,
+    ended,
+    starts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from acron.abc import Store
+    from acron.model import End, Job, Run
+    from acron.testing.contracts._stores_base import Mint
+
+SENDING = Delivery("telegram:1", "sending")
+WAITING = Delivery("telegram:2")
+SENT = Delivery("telegram:3", "delivered", "id")
+
+
+class LedgerDuties(StoreSuite):
+    """``runs``, ``skips``, ``mark``, ``request_cancel``, ``prune``."""
+
+    async def _three(self, store: Store) -> list[Run]:
+        await self.put(store, a_job("a", -2), a_job("b", -1), a_job("c"))
+        return await self.start(store)
+
+    async def test_runs_newest_first(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            one, two, three = await self._three(store)
+            await store.finish([end_of(run) for run in (two, one)], ended)
+            assert [run.id for run in await store.runs()] == [three.id, two.id, one.id]
+            assert [run.id for run in await store.runs(limit=2)] == [three.id, two.id]
+            assert await store.runs(limit=0) == []
+
+    async def test_runs_by_job_state_and_node(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            one, two, _ = await self._three(store)
+            await store.finish([end_of(one), end_of(two, state=RunState.FAILED)], ended)
+            waiting = await self.wait(store, "a", 50)
+
+            async def ids(*args: str, **asked: object) -> set[str]:
+                return {run.job_id for run in await store.runs(*args, **asked)}  # type: ignore[arg-type]
+
+            assert await ids("b") == {"b"}
+            assert await ids("nobody") == set()
+            assert await ids(state=RunState.FAILED) == {"b"}
+            assert await ids(state=RunState.RUNNING) == {"c"}
+            assert await ids("a", state=RunState.RUNNING) == set()
+            assert await ids(node="n1") == {"a", "b", "c"}
+            assert await ids(node="n2") == set()
+            assert await store.runs(state=RunState.PENDING) == [waiting]
+            assert len(await store.runs("a")) == 2
+
+    async def test_skips_newest_first(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            rows = [a_skip("ab"[n % 2], n, count=n + 1) for n in range(6)]
+            for row in rows:
+                await store.write([row.job_id], lambda *_, r=row: Decision(None, (), (r,)), NOW)
+            assert await store.skips() == rows[::-1]
+            assert await store.skips("b") == rows[5::-2]
+            assert await store.skips(limit=1) == rows[-1:]
+            assert await store.skips("nobody") == []
+
+    async def test_mark_keeps_deliveries_and_nothing_else(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            run, *_ = await self._three(store)
+            await store.finish([end_of(run, output="tea")], ended)
+            stored = await store.run(run.id)
+            assert stored is not None
+            await store.mark(replace(stored, deliveries=(SENT,), output="coffee"))
+            assert await store.run(run.id) == replace(stored, deliveries=(SENT,))
+
+    async def test_mark_is_for_ended_runs_of_that_claim(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            run, other, _ = await self._three(store)
+            await store.finish([end_of(other)], ended)
+            stored = await store.run(other.id)
+            assert stored is not None
+            await store.mark(replace(run, deliveries=(SENT,)))
+            await store.mark(replace(run, id="nobody", deliveries=(SENT,)))
+            await store.mark(replace(stored, token=stored.token + 1, deliveries=(SENT,)))
+            await store.mark(replace(stored, node="n2", deliveries=(SENT,)))
+            assert all(one.deliveries == () for one in await store.runs())
+
+    async def test_cancelling_a_pending_run_ends_it(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.put(store, a_job("a", 99))
+            waiting = await self.wait(store, "a")
+            run = await store.request_cancel(waiting.id, at(3))
+            assert run is not None
+            assert (run.state, run.finished_at) == (RunState.CANCELLED, at(3))
+            assert await store.run(run.id) == run
+            assert await self.start(store) == []
+            assert await store.runs(state=RunState.PENDING) == []
+
+    async def test_cancelling_a_running_run_flags_it(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            run, *_ = await self._three(store)
+            flagged = await store.request_cancel(run.id, at(3))
+            assert flagged == replace(run, cancel_requested=True)
+            assert await store.request_cancel(run.id, at(4)) == flagged
+            assert await store.run(run.id) == flagged
+            (decision,) = await store.finish([end_of(run, state=RunState.CANCELLED)], ended)
+            assert decision is not None
+
+    async def test_cancelling_what_is_over(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            run, *_ = await self._three(store)
+            await store.finish([end_of(run)], ended)
+            stored = await store.run(run.id)
+            assert await store.request_cancel(run.id, at(3)) == stored
+            assert await store.run(run.id) == stored
+            assert await store.request_cancel("nobody", at(3)) is None
+
+    async def test_prune_by_age(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            old, edge, live = await self._three(store)
+            await store.finish([end_of(old, 10), end_of(edge, 20)], ended)
+            waiting = await self.wait(store, "a", -99)
+            rows = (a_skip("a", 10), a_skip("a", 20))
+            await store.write(["a"], lambda _, job, *__: Decision(job, (), rows), NOW)
+            assert await store.prune(at(20), 1000) == 2
+            kept = {run.id for run in await store.runs()}
+            assert kept == {edge.id, live.id, waiting.id}
+            assert await store.skips() == [rows[1]]
+            assert await store.prune(at(20), 1000) == 0
+
+    async def test_prune_by_number(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.put(store, a_job("a"), a_job("b"))
+            runs = [run for _ in range(4) for run in await self.start(store, then=0.0)]
+            mine = [run for run in runs if run.job_id == "a"]
+            others = [run for run in runs if run.job_id == "b"]
+            await store.finish([end_of(run) for run in [*reversed(mine), others[0]]], ended)
+            assert await store.prune(NOW, 2) == 2
+            assert [run.id for run in await store.runs("a")] == [mine[3].id, mine[2].id]
+            assert len(await store.runs("b")) == 4
+
+    async def test_prune_never_touches_jobs(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            runs = await self._three(store)
+            await store.finish([end_of(run) for run in runs], ended)
+            jobs = await store.page()
+            assert await store.prune(at(1e9), 0) == 3
+            assert await store.runs() == []
+            assert await store.page() == jobs
+            assert await store.run(runs[0].id) is None
+
+
+class RecoverDuties(StoreSuite):
+    """``recover`` and nodes."""
+
+    async def _lose(self, store: Store, *deliveries: Delivery, node: str = "lost") -> list[Run]:
+        """A running run of a node that is not, and an ended one with ``deliveries``."""
+        await self.put(store, a_job("run"), a_job("sent"))
+        running, done = await self.start(store, node)
+
+        def settle(job: Job | None, run: Run, end: End, mint: Mint) -> Decision:
+            (run,) = ended(job, run, end, mint).runs
+            return Decision(job, (replace(run, deliveries=deliveries),))
+
+        await store.finish([end_of(done)], settle)
+        return [running, done]
+
+    async def test_the_runs_of_a_live_node_are_its_own(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self._lose(store, WAITING, node="n1")
+            before = await store.runs()
+            assert await store.recover(at(60), ended) == []
+            assert await store.runs() == before
+
+    async def test_the_runs_of_the_dead_end_unknown(self, tmp_path: Path) -> None:
+        ends: list[End] = []
+
+        def settle(job: Job | None, run: Run, end: End, mint: Mint) -> Decision:
+            assert job is not None
+            ends.append(end)
+            return ended(replace(job, failures=5), run, end, mint)
+
+        async with self.opened(tmp_path) as store:
+            running, _ = await self._lose(store)
+            (decision,) = await store.recover(at(60), settle)
+            stored = await store.run(running.id)
+            assert stored is not None
+            assert decision.runs == (stored,)
+            assert (stored.state, stored.finished_at) == (RunState.UNKNOWN, at(60))
+            assert stored.error
+            assert [(end.run_id, end.token) for end in ends] == [(running.id, running.token)]
+            job = await store.get("run")
+            assert job is not None
+            assert job.failures == 5
+
+    async def test_recovery_is_done_once(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self._lose(store, WAITING)
+            assert len(await store.recover(at(60), ended)) == 2
+            assert await store.recover(at(60), ended) == []
+
+    async def test_what_was_to_be_delivered_becomes_ours(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            _, done = await self._lose(store, SENDING, WAITING, SENT)
+            decisions = await store.recover(at(60), ended)
+            stored = await store.run(done.id)
+            assert stored is not None
+            assert stored.node == "n1"
+            assert [one.state for one in stored.deliveries] == ["unknown", "pending", "delivered"]
+            assert (stored,) in [decision.runs for decision in decisions]
+
+    async def test_what_was_delivered_stays(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            _, done = await self._lose(store, SENT)
+            await store.recover(at(60), ended)
+            stored = await store.run(done.id)
+            assert stored is not None
+            assert stored.node == "lost"
+
+    async def test_recovery_may_run_again(self, tmp_path: Path) -> None:
+        def settle(job: Job | None, run: Run, end: End, mint: Mint) -> Decision:
+            again = a_run(run.job_id, mint, 0, attempt=2)
+            return Decision(job, (*ended(job, run, end, mint).runs, again))
+
+        async with self.opened(tmp_path) as store:
+            await self._lose(store)
+            await store.recover(at(60), settle)
+            assert [run.attempt for run in await self.start(store)] == [2]
+
+    async def test_the_dead_cannot_write_any_more(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            running, done = await self._lose(store, WAITING)
+            late = await store.run(done.id)
+            assert late is not None
+            await store.recover(at(60), ended)
+            before = await store.runs()
+            assert await store.finish([end_of(running)], ended) == [None]
+            await store.mark(replace(late, deliveries=(SENT,)))
+            assert await store.runs() == before
+
+    async def test_a_node_lives_until_its_store_is_closed(self, tmp_path: Path) -> None:
+        if not self.shared:
+            pytest.skip("one store object only")
+        async with self.opened(tmp_path, "n2") as watcher:
+            async with self.opened(tmp_path, "n1") as store:
+                await self.put(store, a_job("a"))
+                (run,) = await self.start(store, "n1")
+                assert {node.id: node.alive for node in await watcher.nodes()} == {
+                    "n1": True,
+                    "n2": True,
+                }
+                assert await watcher.recover(at(60), ended) == []
+            assert {node.id: node.alive for node in await watcher.nodes()}["n1"] is False
+            (decision,) = await watcher.recover(at(60), ended)
+            assert decision.runs[0].id == run.id
+
+    async def test_a_node_is_known_as_it_last_described_itself(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            news = replace(
+                a_node("n1"), heartbeat_at=at(5), last_error="tea is out", running=3, alive=False
+            )
+            await store.beat(news)
+            assert await store.nodes() == [replace(news, alive=True)]
+
+    async def test_whoever_only_looks_is_no_node(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path, None) as store:
+            assert await store.nodes() == []
+
+    async def test_the_newest_of_the_dead_is_remembered(self, tmp_path: Path) -> None:
+        if not self.shared:
+            pytest.skip("one store object only")
+        for n in range(3):
+            async with self.opened(tmp_path, f"dead{n}") as store:
+                await store.beat(replace(a_node(f"dead{n}"), heartbeat_at=at(n)))
+        async with self.opened(tmp_path, "n1") as store:
+            await store.recover(at(60), ended)
+            assert {node.id for node in await store.nodes()} == {"dead2", "n1"}
+
+    async def test_a_dead_node_with_runs_is_remembered(self, tmp_path: Path) -> None:
+        if not self.shared:
+            pytest.skip("one store object only")
+        async with self.both(tmp_path) as (one, two):
+            await self.put(one, a_job("a"))
+            await self.start(one, "n1")
+            await one.close()
+            async with self.opened(tmp_path, "n3"):
+                pass
+            nodes = {node.id: node.alive for node in await two.nodes()}
+            assert nodes == {"n1": False, "n2": True, "n3": False}
+
+
+class NewsDuties(StoreSuite):
+    """``changed``. Waits are seconds; nothing of it may depend on them but the last."""
+
+    async def test_a_write_before_the_call(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.put(store, a_job("a"))
+            assert await store.changed(5)
+            assert not await store.changed(0)
+
+    async def test_a_write_wakes_all_who_wait(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            waiting = [asyncio.ensure_future(store.changed(60)) for _ in range(2)]
+            await asyncio.sleep(0)
+            await self.put(store, a_job("a"))
+            assert await asyncio.gather(*waiting) == [True, True]
+
+    async def test_a_pending_run_and_a_cancel_request_are_news(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.put(store, a_job("a"))
+            (run,) = await self.start(store)
+            assert await store.changed(5)
+            await self.wait(store, "a", 30)
+            assert await store.changed(5)
+            await store.request_cancel(run.id, NOW)
+            assert await store.changed(5)
+            assert not await store.changed(0)
+
+    async def test_a_retry_is_news(self, tmp_path: Path) -> None:
+        def settle(job: Job | None, run: Run, end: End, mint: Mint) -> Decision:
+            again = a_run(run.job_id, mint, 30, attempt=2)
+            return Decision(job, (*ended(job, run, end, mint).runs, again))
+
+        async with self.opened(tmp_path) as store:
+            await self.put(store, a_job("a"))
+            (run,) = await self.start(store)
+            assert await store.changed(5)
+            await store.finish([end_of(run)], settle)
+            assert await store.changed(5)
+
+    async def test_the_end_that_an_owed_instant_waits_for_is_news(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.put(store, a_job("a"))
+            (run,) = await self.start(store, then=0.5)
+            assert await store.changed(5)
+            await store.finish([end_of(run, 1)], ended)
+            assert await store.changed(5)
+
+    async def test_firing_is_no_news_to_oneself(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.put(store, a_job("a"))
+            assert await store.changed(5)
+            for n in range(3):
+                (decision,) = await store.claim(at(n), 9, CAN, starts(then=n + 1.0))
+                await store.finish([end_of(decision.runs[0], n + 0.5)], ended)
+            await store.get("a")
+            assert not await store.changed(0)
+
+    async def test_a_cancelled_waiter_takes_no_news_away(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            waiting = asyncio.ensure_future(store.changed(60))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            await self.put(store, a_job("a"))
+            assert await store.changed(5)
+
+    async def test_no_news_in_time(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            loop = asyncio.get_running_loop()
+            start = loop.time()
+            assert not await store.changed(0.05)
+            assert loop.time() - start >= 0.05 - 1e-3
+
+
+class SharingDuties(StoreSuite):
+    """Many store objects on the same data, as many processes are."""
+
+    async def test_concurrent_claims_never_share_a_row(self, tmp_path: Path) -> None:
+        async with self.both(tmp_path) as (one, two):
+            await self.put(one, *(a_job(f"j{n}", -n) for n in range(100)))
+
+            async def claim(store: Store, node: str) -> list[Run]:
+                mine: list[Run] = []
+                while found := await store.claim(NOW, 7, CAN, starts(node)):
+                    mine += [decision.runs[0] for decision in found]
+                return mine
+
+            first, second = await asyncio.gather(claim(one, "n1"), claim(two, "n2"))
+            assert len(first) + len(second) == 100
+            assert len({run.job_id for run in first + second}) == 100
+            assert len({run.token for run in first + second}) == 100
+
+    async def test_what_one_writes_the_other_reads(self, tmp_path: Path) -> None:
+        async with self.both(tmp_path) as (one, two):
+            await self.put(one, a_job("a", 20))
+            assert await two.get("a") == a_job("a", 20)
+            assert [job.id for job in await two.named("A")] == ["a"]
+            assert await two.next_due(NOW, CAN) == at(20)
+            await self.put(two, a_job("a", 10))
+            assert await one.next_due(NOW, CAN) == at(10)
+
+    async def test_no_concurrent_edit_is_lost(self, tmp_path: Path) -> None:
+        def count(_id: str, job: Job | None, _: Sequence[Run], _mint: Mint) -> Decision:
+            assert job is not None
+            return Decision(replace(job, revision=job.revision + 1))
+
+        async with self.both(tmp_path) as (one, two):
+            await self.put(one, a_job("a"))
+            stores = [one, two] * 10
+            await asyncio.gather(*(store.write(["a"], count, NOW) for store in stores))
+            job = await one.get("a")
+            assert job is not None
+            assert job.revision == 21
+
+    async def test_a_pause_elsewhere_wins_over_a_claim(self, tmp_path: Path) -> None:
+        async with self.both(tmp_path) as (one, two):
+            await self.put(one, a_job("a"))
+            assert await one.next_due(at(-1), CAN) == NOW
+            await self.put(two, a_job("a", paused=""))
+            assert await self.start(one) == []
+
+    async def test_news_from_elsewhere_comes_within_a_second(self, tmp_path: Path) -> None:
+        async with self.both(tmp_path) as (one, two):
+            await one.changed(0)
+            waiting = asyncio.ensure_future(one.changed(30))
+            await asyncio.sleep(0)
+            loop = asyncio.get_running_loop()
+            start = loop.time()
+            await self.put(two, a_job("a"))
+            assert await waiting
+            assert loop.time() - start < 1
+            assert await one.get("a") is not None
+
+    async def test_a_cancel_request_reaches_the_other(self, tmp_path: Path) -> None:
+        async with self.both(tmp_path) as (one, two):
+            await self.put(one, a_job("a"))
+            (run,) = await self.start(one)
+            await one.changed(5)
+            await two.request_cancel(run.id, NOW)
+            assert await one.changed(5)
+            (flagged,) = await one.runs(state=RunState.RUNNING, node="n1")
+            assert flagged.cancel_requested
+
+    async def test_only_one_recovers_a_run(self, tmp_path: Path) -> None:
+        async with self.both(tmp_path) as (one, two):
+            await self.put(one, a_job("a"))
+            await self.start(one, "lost")
+            found = await asyncio.gather(*(s.recover(at(9), ended) for s in (one, two)))
+            assert sorted(len(decisions) for decisions in found) == [0, 1]
+
+    async def test_a_node_id_is_alive_once(self, tmp_path: Path) -> None:
+        async with self.both(tmp_path):
+            with pytest.raises(StoreError):
+                async with self.opened(tmp_path, "n1"):
+                    pass

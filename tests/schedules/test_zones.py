@@ -1,0 +1,84 @@
+"""Zones: names, offsets and changes, against the standard library's own tables."""
+
+from __future__ import annotations
+
+import zoneinfo
+from datetime import UTC, datetime
+
+import pytest
+
+from acron.schedules.zones import MAX, MIN, instant, resolve, seconds, similar, zone
+
+# The pure Python twin of zoneinfo keeps its table of changes in the open.
+_zoneinfo = pytest.importorskip("zoneinfo._zoneinfo")
+NAMES = [
+    "Europe/Paris", "America/New_York", "Africa/Casablanca", "Africa/El_Aaiun", "Pacific/Apia",
+    "Australia/Lord_Howe", "Antarctica/Troll", "Antarctica/Casey", "Asia/Gaza", "Asia/Beirut",
+    "Africa/Cairo", "America/Caracas", "Europe/Moscow", "Asia/Pyongyang", "Pacific/Kwajalein",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_changes_are_those_of_the_zone_file(name: str) -> None:
+    table = _zoneinfo.ZoneInfo.no_cache(name)
+    low, high = seconds(datetime(1985, 1, 1, tzinfo=UTC)), seconds(datetime(2037, 1, 1, tzinfo=UTC))
+    expected = [
+        at
+        for at in table._trans_utc
+        if low <= at < high
+        and instant(at).astimezone(table).utcoffset()
+        != instant(at - 1).astimezone(table).utcoffset()
+    ]
+    found = [
+        change.start for change in zone(name).changes(low, high) if change.start <= max(expected)
+    ]
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_segments_cover_all_time_without_holes(name: str) -> None:
+    place = zone(name)
+    for at in (MIN, seconds(datetime(2011, 12, 30, 10, tzinfo=UTC)), 0, MAX):
+        segment = place.segment(at)
+        assert segment.start <= at < segment.end
+        assert segment.offset == place.offset(at)
+        if segment.end <= MAX:
+            following = place.segment(segment.end)
+            assert (following.start, following.before) == (segment.end, segment.offset)
+            assert following.offset == segment.after
+
+
+def test_names_in_any_case() -> None:
+    assert zone("europe/paris").name == "Europe/Paris"
+    assert zone("utc").name.upper() == "UTC"
+
+
+@pytest.mark.parametrize(
+    "name", ["Europe/Pari", "", "../etc/passwd", "Europe", "/", "\0", "x" * 300]
+)
+def test_unknown_names(name: str) -> None:
+    with pytest.raises(LookupError):
+        zone(name)
+    assert zone(similar(name))
+
+
+def test_similar_names() -> None:
+    assert similar("Europe/Pari") == "Europe/Paris"
+    assert similar("paris") == "Europe/Paris"
+
+
+def test_readings_resolve() -> None:
+    paris = zone("Europe/Paris")
+    gap = seconds(datetime(2026, 3, 29, 2, 30, tzinfo=UTC))
+    fold = seconds(datetime(2026, 10, 25, 2, 30, tzinfo=UTC))
+    assert resolve(paris, gap) == (seconds(datetime(2026, 3, 29, 1, tzinfo=UTC)), False)
+    assert resolve(paris, fold) == (seconds(datetime(2026, 10, 25, 0, 30, tzinfo=UTC)), True)
+    assert resolve(paris, fold, "last") == (
+        seconds(datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
+        True,
+    )
+
+
+def test_the_zones_come_from_zoneinfo() -> None:
+    assert isinstance(zone("Asia/Kathmandu").info, zoneinfo.ZoneInfo)
+    assert zone("Asia/Kathmandu").offset(0) == 19_800
