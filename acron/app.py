@@ -27,7 +27,7 @@ from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
 from acron.stores import open_store
 from acron.threads import Threads
-from acron.timetable import bind
+from acron.timetable import bind, name_calendars
 from acron.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Acron(Verbs):
         self.app = app
         self.settings = settings
         self.tz = settings.tz or "UTC"
+        name_calendars(settings.calendars)
         self.clock = clock or SystemClock()
         self._threads = Threads(settings.max_threads)
         self._call = CallAction(self._threads)
@@ -135,7 +136,6 @@ class Acron(Verbs):
         """Open the store and begin to fire, on this loop."""
         await self._open(node=True)
         try:
-            await self._sync_declared()
             await self._begin(trigger=True)
         except BaseException:
             await self._close()
@@ -165,7 +165,7 @@ class Acron(Verbs):
             yield
 
     async def run(self) -> None:
-        """Open, fire until SIGINT or SIGTERM, drain. A second signal ends at once."""
+        """Open, fire until SIGINT, SIGTERM or SIGHUP, drain. A second signal ends at once."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
 
@@ -177,7 +177,12 @@ class Acron(Verbs):
                 log.info("%s: draining", signal.Signals(number).name)
                 stop.set()
 
-        signals = (signal.SIGINT, signal.SIGTERM)
+        # What the parent has told us to ignore (nohup) stays ignored.
+        signals = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        ]
         for number in signals:
             loop.add_signal_handler(number, on_signal, number)
         try:
@@ -214,11 +219,19 @@ class Acron(Verbs):
         )
 
     async def run_here(self, ref: str) -> Run:
-        """``run_now`` in this process, without a trigger (see ``attached``): its end."""
-        run = await self._enqueue(ref)
+        """``run_now`` in this process, without a trigger (see ``attached``): its end.
+
+        Raises InvalidJob when no action of this process can run the job.
+        """
+        firing = self._firing()
+        job = await self.get(ref)
+        if job.action.needs not in firing.can_run:
+            message = f"job {job.id!r} needs {job.action.needs!r}, which this process does not have"
+            raise InvalidJob(message, job_id=job.id, where="$.call")
+        run = await self._enqueue(job.id)
         while (run := await self.get_run(run.id)).state == "pending":
-            await self._firing().fire_pending(run.job_id)
-        return await self._firing().ended_run(run.id)
+            await firing.fire_pending(run.job_id)
+        return await firing.ended_run(run.id)
 
     @property
     def store(self) -> Store:
@@ -284,6 +297,7 @@ class Acron(Verbs):
         self._store = store
 
     async def _begin(self, *, trigger: bool) -> None:
+        await self._sync_declared()
         root = self.store.directory or self.home
         adapters = {**load_adapters(root), **self._adapters}
         self._threads.open()

@@ -18,6 +18,7 @@ from platformdirs import user_data_dir
 
 from acron.errors import ConfigError, ScheduleError
 from acron.model import Settings
+from acron.schedules import Calendar
 from acron.schedules.durations import duration
 from acron.schedules.zones import similar, zone
 
@@ -103,6 +104,8 @@ def _value(name: str, raw: object, where: str, file: Path | None = None) -> Any:
         value = msgspec.convert(raw, _TYPES[name], strict=file is not None)
     except msgspec.ValidationError as error:
         value = _seconds(raw, error, where) if name in _SECONDS else _refuse(error, where)
+    if name == "calendars":
+        return _calendars(value, where)
     if isinstance(value, str):
         return _text(name, value, where, Path() if file is None else file.parent)
     if not math.isfinite(value):
@@ -112,6 +115,15 @@ def _value(name: str, raw: object, where: str, file: Path | None = None) -> Any:
     if name in _AT_LEAST and value < _AT_LEAST[name]:
         raise ConfigError(f"must be at least {_AT_LEAST[name]}, not {value:g}", where=where)
     return value
+
+
+def _calendars(tables: dict[str, tuple[str, ...]], where: str) -> dict[str, tuple[str, ...]]:
+    for name, items in tables.items():
+        try:
+            Calendar(items, name=name)
+        except ScheduleError as error:
+            raise ConfigError(str(error), where=f"{where}.{name}") from error
+    return tables
 
 
 def _seconds(raw: object, error: msgspec.ValidationError, where: str) -> float:

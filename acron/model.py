@@ -324,3 +324,4 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_threads: int = 40
     retention_days: float = 30.0
     retention_runs: int = 1000  # a job
+    calendars: dict[str, tuple[str, ...]] = {}  # days off, for `except NAME` in schedules

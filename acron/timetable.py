@@ -9,15 +9,37 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from acron.errors import ConfigError, ScheduleError
 from acron.model import PROGRESS, Decision, Job, Skip, SkipReason
-from acron.schedules import Once, bounded, parse, refuse_past
+from acron.schedules import Calendar, Once, bounded, parse, refuse_past
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from acron.schedules import Schedule
 
 #: How late a one-shot may still fire unless its job says otherwise, in seconds.
 ONE_SHOT_GRACE = 24 * 3600.0
 TICK = timedelta(microseconds=1)
+
+#: The calendars that schedules may name. Like time zones, they hold for the whole process: the
+#: days of a calendar may change, and then every schedule that names it follows.
+CALENDARS: dict[str, Calendar] = {}
+
+
+def name_calendars(tables: Mapping[str, Sequence[str]]) -> None:
+    """Make ``tables`` (days off by name, see ``Calendar``) known to every schedule.
+
+    Raises ConfigError for an item that no calendar reads.
+    """
+    for name, items in tables.items():
+        try:
+            calendar = Calendar(items, name=name)
+        except ScheduleError as error:
+            raise ConfigError(str(error), where=f"calendars.{name}") from error
+        if CALENDARS.get(name) != calendar:
+            CALENDARS[name] = calendar
+            _timetable.cache_clear()
 
 
 @lru_cache(maxsize=4096)
@@ -30,7 +52,14 @@ def _timetable(
     until: datetime | None,
 ) -> Schedule:
     # A bound text counts from nothing but itself, so that any `now` would do.
-    schedule = parse(text, tz=tz, now=_EPOCH, gap=gap, fold=fold)  # type: ignore[arg-type]
+    schedule = parse(
+        text,
+        tz=tz,
+        now=_EPOCH,
+        gap=gap,  # type: ignore[arg-type]
+        fold=fold,  # type: ignore[arg-type]
+        calendars=CALENDARS,
+    )
     return bounded(schedule, start, until)
 
 
@@ -85,6 +114,8 @@ def bind(new: Job, old: Job | None, now: datetime) -> Decision:
         kept = {name: getattr(old, name) for name in PROGRESS}
         changed = replace(old, **{name: getattr(new, name) for name in _DECLARED})
         job = replace(new, **kept | {"revision": old.revision + (changed != old)})
+        if job.error is not None:
+            return Decision(_mended(job, now))
         return _resume(job, now) if _resumes(old, job) else Decision(job)
     fresh = replace(
         new,
@@ -95,9 +126,22 @@ def bind(new: Job, old: Job | None, now: datetime) -> Decision:
     return Decision(_anchor(fresh, now))
 
 
+def _mended(job: Job, now: datetime) -> Job:
+    """A job whose calendar failed, tried once more. Raises ScheduleError if it still does."""
+    return advance(replace(job, error=None), timetable(job), job.cursor or now)
+
+
 def _anchor(job: Job, now: datetime) -> Job:
     policy = job.policy
-    plain = parse(job.schedule, tz=job.tz, now=now, job_id=job.id, gap=policy.gap, fold=policy.fold)
+    plain = parse(
+        job.schedule,
+        tz=job.tz,
+        now=now,
+        job_id=job.id,
+        gap=policy.gap,
+        fold=policy.fold,
+        calendars=CALENDARS,
+    )
     refuse_past(plain, now, ONE_SHOT_GRACE if policy.grace is None else policy.grace, job.schedule)
     schedule = bounded(plain, policy.start, policy.until)
     cursor = min(now, plain.at - TICK) if isinstance(plain, Once) else now

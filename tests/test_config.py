@@ -74,13 +74,21 @@ class TestLayers:
             "retention_days": "0.5",
             "retention_runs": "9",
         }
-        assert set(texts) == set(Settings.__struct_fields__)
+        tables = {"calendars"}  # these have names of their own: only the file can hold them
+        assert set(texts) | tables == set(Settings.__struct_fields__)
         settings = load_settings(
             environ={f"ACRON_{name.upper()}": text for name, text in texts.items()}
         )
         for name, text in texts.items():
             value = getattr(settings, name)
             assert value == (text if isinstance(value, str) else float(text)), name
+
+    def test_calendars_are_read_and_checked(self, home: Path) -> None:
+        write(home, '[calendars]\ncompany = ["2026-12-24..2027-01-02", "saturday"]')
+        assert load(home).calendars == {"company": ("2026-12-24..2027-01-02", "saturday")}
+        write(home, '[calendars]\ncompany = ["someday"]')
+        with pytest.raises(ConfigError, match=r"calendars\.company: 'someday' is not a day"):
+            load(home)
 
     def test_argument_over_variable_over_file_over_default(self, home: Path) -> None:
         write(home, "interval = 1\nmax_running = 1\nmax_threads = 1")

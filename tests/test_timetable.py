@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acron.errors import ScheduleError
+from acron.errors import ConfigError, ScheduleError
 from acron.model import Job, SkipReason
 from acron.records import job_from_record
-from acron.timetable import advance, bind, grace, timetable
+from acron.timetable import advance, bind, grace, name_calendars, timetable
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -123,3 +123,24 @@ def test_the_default_grace_is_half_the_period_within_bounds(schedule: str, secon
     job = bound(declared(schedule))
     assert job.next_fire_at is not None
     assert grace(job, timetable(job), job.next_fire_at) == seconds
+
+
+def test_a_named_calendar_is_followed_as_it_changes() -> None:
+    name_calendars({"company": ["2026-03-03"]})
+    job = bound(declared("0 9 * * * except company"))
+    assert [at.day for at in timetable(job).upcoming(START, 3)] == [1, 2, 4]
+    name_calendars({"company": ["2026-03-03", "2026-03-02"]})
+    assert [at.day for at in timetable(job).upcoming(START, 3)] == [1, 4, 5]
+
+
+def test_a_calendar_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"calendars\.odd: .*someday"):
+        name_calendars({"odd": ["someday"]})
+
+
+def test_a_job_in_error_is_mended_when_its_calendar_is_back() -> None:
+    job = bound(declared("every 1h"))
+    broken = replace(job, error="no calendar is named 'gone'")
+    assert broken.state == "error"
+    mended = bound(declared("every 1h"), broken, START + timedelta(minutes=5))
+    assert (mended.state, mended.next_fire_at) == ("scheduled", job.next_fire_at)

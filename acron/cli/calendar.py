@@ -20,7 +20,7 @@ from acron.schedules.explain import explain as explain_schedule
 from acron.schedules.zones import similar, zone
 from acron.stores import open_store
 from acron.text import many_lines
-from acron.timetable import ONE_SHOT_GRACE, timetable
+from acron.timetable import CALENDARS, ONE_SHOT_GRACE, timetable
 
 if TYPE_CHECKING:
     from acron.app import Acron
@@ -36,9 +36,10 @@ def explain(
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Tell what a schedule text means, and when it fires next."""
-    place = _zone(tz) if tz else target.acron().tz
+    app = target.acron()  # whose settings may name calendars
+    place = _zone(tz) if tz else app.tz
     now = SystemClock().now()
-    told = explain_schedule(parse(schedule, tz=place, now=now), now, place)
+    told = explain_schedule(parse(schedule, tz=place, now=now, calendars=CALENDARS), now, place)
     if not as_json:
         typer.echo(many_lines(str(told)))
         return
@@ -77,7 +78,7 @@ def next_(
         instants = _of_job(job, since, now, count)
     else:
         try:
-            schedule = parse(what, tz=place, now=since)
+            schedule = parse(what, tz=place, now=since, calendars=CALENDARS)
             refuse_past(schedule, since, ONE_SHOT_GRACE, what)
         except ScheduleError as error:
             raise trouble or error from None

@@ -13,7 +13,7 @@ import typer
 
 from acron.cli.base import Json, verb
 from acron.cli.logs import line, logging_to_stderr, print_lines
-from acron.cli.render import color, countdown, iso, local, print_json, span, table
+from acron.cli.render import color, countdown, iso, local, many, print_json, span, table
 from acron.cli.target import at_once, on_a_loop
 from acron.events import Finished
 from acron.records import run_json
@@ -102,7 +102,7 @@ def _greeting(app: Acron, status: Status) -> str:
     following = "" if due is None else f", next at {iso(due)}"
     provider = "" if app.node is None else app.node.provider
     return one_line(
-        f"{at} acron {__version__} fires {status.jobs} jobs of {status.store} "
+        f"{at} acron {__version__} fires {many(status.jobs, 'job')} of {status.store} "
         f"({provider}, {app.tz}){following}"
     )
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from acron.cli.board import keep_planned
-from acron.cli.render import countdown, does, local, span
+from acron.cli.render import countdown, does, local, many, span
 from acron.text import one_line
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def draw(board: Board, now: datetime, height: int = 40) -> RenderableType:
 def _state(board: Board, now: datetime) -> RenderableType:
     mark, style = _STYLES.get(board.state, _OTHER)
     up = span(int((now - board.since).total_seconds()))
-    words = [board.state, f"up {up}", board.provider, f"{board.jobs or 0} jobs", board.tz]
+    words = [board.state, f"up {up}", board.provider, many(board.jobs or 0, "job"), board.tz]
     text = Text.assemble((f"{mark} ", style), (words[0], f"bold {style}"))
     for word in filter(None, words[1:]):
         text.append(" · ", style="bright_black").append(word)

@@ -70,6 +70,11 @@ def countdown(instant: datetime, now: datetime) -> str:
     return "now" if seconds <= 0 else f"in {span(math.ceil(seconds))}"
 
 
+def many(count: int, thing: str) -> str:
+    """``1 job``, ``2 jobs``."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def does(spec: ActionSpec, limit: int = 48) -> str:
     """What a job does, in one short line."""
     if isinstance(spec, Command):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from acron.runtime.run import Attempt
 
 log = logging.getLogger("acron.runtime")
+#: One line an end; a program that shows ends as events may leave these out.
+ends = logging.getLogger("acron.runtime.ends")
 
 
 class Attempts:
@@ -76,7 +78,7 @@ class Attempts:
 
     def ended(self, run: Run, retry: Run | None) -> None:
         """A run's end is durable: log it, and tell whoever waits for it."""
-        if run.error or log.isEnabledFor(logging.INFO):
+        if run.error or ends.isEnabledFor(logging.INFO):
             _log_end(run, retry)
         for waiter in self._waiters.pop(run.id, ()):
             if not waiter.done():
@@ -113,8 +115,8 @@ def _log_end(run: Run, retry: Run | None) -> None:
     took = ((run.finished_at or run.due_at) - (run.started_at or run.due_at)).total_seconds()
     state = run.state.value
     if run.error:
-        log.warning(
+        ends.warning(
             "%s %s %s after %.3f s: %s%s", run.job_id, run.id, state, took, run.error, after
         )
     else:
-        log.info("%s %s %s after %.3f s%s", run.job_id, run.id, state, took, after)
+        ends.info("%s %s %s after %.3f s%s", run.job_id, run.id, state, took, after)

@@ -131,6 +131,8 @@ class Days:
         if self.every:
             return day
         index, bit = divmod(day, _BLOCK)
+        if index < self._floor:
+            index, bit = self._floor, 0
         if index > self._ceiling:
             return None
         bits = (self.blocks.get(index) or self.block(index)) >> bit
@@ -146,6 +148,8 @@ class Days:
         if self.every:
             return day
         index, bit = divmod(day, _BLOCK)
+        if index > self._ceiling:
+            index, bit = self._ceiling, _BLOCK - 1
         if index < self._floor:
             return None
         bits = self.block(index) & ((2 << bit) - 1)

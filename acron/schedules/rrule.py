@@ -48,9 +48,6 @@ _NUMBERS = {
 }
 _LISTS = frozenset(_NUMBERS) - {"INTERVAL", "COUNT"}
 _DAY = re.compile(r"(?:[+-]?[1-5]?\d)?(?:MO|TU|WE|TH|FR|SA|SU)", re.ASCII)
-#: A daily or weekly rule without an instant in so many turns is taken to have none. (Any day,
-#: weekday and leap year meet within 40 years.) Yearly and monthly ones are followed to the end.
-_TURNS = {"WEEKLY": 20_000, "DAILY": 40 * 366}
 _SUBDAILY_HORIZON = 400
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # the rule itself runs on wall time
 
@@ -76,11 +73,7 @@ class RRule(WallClock):
         frequency, at = self._parts["FREQ"], max(wall, _wall(self.start) - 1)
         if frequency in _SUBDAILY:
             return self._after_by_days(at)
-        limit = self._end()
-        if frequency in _TURNS:
-            turn = _STEPS[frequency] * int(self._parts.get("INTERVAL", "1"))
-            limit = min(limit, at + _TURNS[frequency] * turn)
-        return _first(self._near(at), at, limit)
+        return _first(self._near(at), at, self._end())
 
     def _after_by_days(self, wall: int) -> int | None:
         """For hourly and finer rules: the days that may match, then the times within each."""
@@ -98,13 +91,10 @@ class RRule(WallClock):
 
     def _next_day(self, day: int) -> int | None:
         """The first day from ``day`` on that the day parts of the rule allow."""
-        parts = {k: self._parts[k] for k in ("BYMONTH", "BYMONTHDAY", "BYYEARDAY", "BYDAY")
-                 if k in self._parts}  # fmt: skip
+        parts = _day_parts(self._parts)
         if not parts:
             return day if day * DAY <= zones.MAX else None
-        text = ";".join(f"{name}={value}" for name, value in parts.items())
-        rule = _made(f"FREQ=DAILY;{text}", _read(day * DAY))
-        found = _first(rule, day * DAY - 1, (day + _TURNS["DAILY"]) * DAY)
+        found = _first(_made(f"FREQ=DAILY;{parts}", _read(day * DAY)), day * DAY - 1, zones.MAX)
         return None if found is None else found // DAY
 
     def until(self, wall: int) -> int | None:
@@ -193,6 +183,12 @@ class RRule(WallClock):
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+
+def _day_parts(parts: dict[str, str]) -> str:
+    """The parts that choose days."""
+    names = ("BYMONTH", "BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYDAY")
+    return ";".join(f"{name}={parts[name]}" for name in names if name in parts)
 
 
 def _imply(parts: dict[str, str], start: datetime) -> None:
@@ -333,8 +329,12 @@ def _fits(name: str, value: str) -> bool:
 
 def _check(source: Source, made: RRule) -> None:
     """Refuse a rule that dateutil refuses, and one that never fires."""
+    start = _wall(made.start) - 1
+    days = _day_parts(dict(part.split("=") for part in made.rule.split(";")))
     try:
-        first = made.after(_wall(made.start) - 1)
+        # dateutil tries every turn up to the year 9999, so ask first whether such days exist.
+        exist = not days or _first(_made(f"FREQ=YEARLY;{days}", made.start), start, zones.MAX)
+        first = None if exist is None else made.after(start)
     except (ValueError, TypeError, OverflowError) as error:
         raise source.error(f"the rule cannot be used: {error}", f"write {EXAMPLES[0]!r}") from None
     if first is None:

@@ -67,6 +67,23 @@ def _json_file(address: str, _home: Path) -> Store:
     return JsonFileStore(path)
 
 
+def _sqlite(address: str, _home: Path) -> Store:
+    from acron.stores.sqlite import SqliteStore  # noqa: PLC0415 (imported when asked for)
+
+    scheme, _, rest = address.partition("://")
+    if not scheme or not rest.startswith("/") or rest[1:] in {"", ":memory:"} or "?" in rest:
+        why = "write sqlite:///relative.db or sqlite:////absolute.db; memory:// keeps no file"
+        raise _refused(address, why)
+    path = _path(rest[1:])
+    try:
+        path = path.expanduser().absolute()
+        if path.is_dir():
+            raise _refused(address, "it is a directory; name a file in it, such as jobs.db")
+    except (OSError, RuntimeError) as error:
+        raise _refused(address, f"it is not a usable path: {error}") from error
+    return SqliteStore(path)
+
+
 def _path(address: str) -> Path:
     text = address
     if address[:5].lower() == "file:":
@@ -110,7 +127,7 @@ def _entry_point(scheme: str) -> Callable[[str, Path], Store] | None:
 STORES: dict[str, Callable[[str, Path], Store]] = {
     "memory": _memory,
     "file": _json_file,
-    "sqlite": _later,
+    "sqlite": _sqlite,
     "postgresql": _later,
     "postgres": _later,
 }

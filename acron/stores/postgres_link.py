@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -32,11 +34,14 @@ CONNECT_TIMEOUT = 5.0
 STATEMENT_TIMEOUT = 15.0
 #: Connections for transactions; the listener and the node's lease have their own.
 CONNECTIONS = 4
+#: How long a node may give no sign before it is dead, in seconds.
+LEASE = 60.0
 #: How often a transaction that certainly did not happen is made anew before the caller is told.
 TRIES = 5
 #: How long to ask what became of a COMMIT whose answer was lost, in seconds, before giving up
 #: for now.
 PROOF_WAIT = 3.0
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,49}")
 _SETTINGS = {
     "application_name": "acron",
     "statement_timeout": f"{STATEMENT_TIMEOUT:g}s",
@@ -65,37 +70,42 @@ AGAIN = (
 )
 
 
-class Doubt(StoreUnavailable):
-    """The answer to COMMIT was lost, and what became of it cannot be asked now.
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """A commit whose answer was lost: the transaction, and what it gives if it did happen."""
 
-    ``xid`` is the transaction, ``result`` what it gives if it is committed.
-    """
-
-    def __init__(self, xid: str, result: Any, address: str) -> None:
-        super().__init__(
-            "the answer to a commit was lost, and it cannot be asked now", address=address
-        )
-        self.xid = xid
-        self.result = result
+    xid: str
+    result: Any
 
 
 class Target:
     """Where a database is, and what may be said of it aloud."""
 
-    def __init__(self, url: str, schema: str) -> None:
-        parts = urlsplit(url)
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        self.dsn = url
-        self.schema = schema
-        self._secrets = {unquote(one) for one in (parts.password, query.get("password")) if one}
+    def __init__(self, url: str, schema: str | None, lease: float | None) -> None:
+        try:
+            parts = urlsplit(url)
+            query = dict(parse_qsl(parts.query, keep_blank_values=True))
+            self.schema = schema or query.pop("schema", "acron")
+            self.lease = float(query.pop("lease", LEASE)) if lease is None else lease
+        except ValueError as error:
+            raise ConfigError("the address of the database cannot be read", where="store") from error
+        if not _SCHEMA.fullmatch(self.schema):
+            what = "a schema is named in small letters, digits and _ (at most 50)"
+            raise ConfigError(f"{what}, not {self.schema!r}", where="store")
+        if not 0 < self.lease < 1e6:
+            raise ConfigError("lease is a number of seconds", where="store")
+        self.dsn = urlunsplit(parts._replace(query=urlencode(query)))
+        given = (parts.password, query.get("password"))
+        self._secrets = {form for one in given if one for form in (one, unquote(one))}
         host = parts.netloc.rpartition("@")[2]
         user = parts.username or query.get("user", "")
         shown = {key: query[key] for key in ("host", "port") if key in query}
-        if schema != "acron":
-            shown["schema"] = schema
-        netloc = f"{user}@{host}" if user else host
-        text = urlunsplit(("postgresql", netloc, parts.path, urlencode(shown, safe="/"), ""))
-        self.address = self.redact(text)
+        if self.schema != "acron":
+            shown["schema"] = self.schema
+        place = f"{user}@{host}" if user else host
+        self.address = "postgresql://" + self.redact(
+            f"{place}{parts.path}{'?' if shown else ''}{urlencode(shown, safe='/')}"
+        )
 
     def redact(self, text: str) -> str:
         for secret in self._secrets:
@@ -191,22 +201,31 @@ class Link:
             await asyncio.sleep(0.005 * turn)
         raise AssertionError  # the last turn has returned or raised
 
-    async def transact(self, work: Callable[[Connection], Awaitable[tuple[str | None, T]]]) -> T:
+    async def transact(
+        self,
+        work: Callable[[Connection], Awaitable[tuple[str | None, T]]],
+        doubts: list[Doubt] | None = None,
+    ) -> T:
         """Do ``work`` in a transaction: it gives the id that PostgreSQL has for it (None: nothing
         was written) and its result. Again, when it certainly did not happen.
 
-        Raises StoreError, Doubt when it may have happened, and what ``work`` raises.
+        Raises StoreError and what ``work`` raises. Only when there is one more in ``doubts``, it
+        may have happened nevertheless.
         """
         xid, result, lost = await self.ask(lambda connection: _attempt(connection, work))
         if lost is None or xid is None:
             return result
+        doubts = [] if doubts is None else doubts
+        doubts.append(doubt := Doubt(xid, result))
         if isinstance(lost, asyncio.CancelledError):
-            raise Doubt(xid, result, self.target.address) from lost
+            raise lost
         try:
             async with asyncio.timeout(PROOF_WAIT):
                 happened = await self._proof(xid)
         except TimeoutError:
-            raise Doubt(xid, result, self.target.address) from lost
+            message = "the answer to a commit was lost, and what became of it cannot be asked now"
+            raise StoreUnavailable(message, address=self.target.address) from lost
+        doubts.remove(doubt)
         if not happened:
             raise self.target.unavailable(lost) from lost
         log.warning("%s: the answer to a commit was lost; it did happen", self.target.address)

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("acron.stores")
 
-#: How long a node may give no sign before it is dead, in seconds.
-LEASE = 60.0
 #: Renewals in the time of a lease: some may fail.
 RENEWALS = 4
 #: Seconds that ``stop`` waits for the thread to give the lease back.
@@ -48,9 +46,21 @@ VALUES ($1, clock_timestamp() + make_interval(secs => $2), $3)
 ON CONFLICT (id) DO UPDATE SET expires = excluded.expires
 """
 _LET_GO = "UPDATE nodes SET expires = '-infinity' WHERE id = $1"
-# Whoever calls this node dead locks its row: no claim of it is under way then.
-HOLD = "SELECT expires > clock_timestamp() FROM nodes WHERE id = $1 FOR KEY SHARE"
-DEAD = "SELECT id FROM nodes WHERE expires <= clock_timestamp() ORDER BY id FOR UPDATE"
+# A claim holds the row of its node: none is under way when a node is called dead. Both lock nodes
+# before jobs.
+_HOLD = "SELECT expires > clock_timestamp() FROM nodes WHERE id = $1 FOR KEY SHARE"
+_DEAD = "SELECT id FROM nodes WHERE expires <= clock_timestamp() ORDER BY id FOR UPDATE"
+# A node that is not known is dead, too.
+_LEFT = """
+SELECT id, node FROM runs WHERE (state = 'running' OR unsent)
+    AND (node = ANY($1::text[]) OR (node IS NOT NULL AND node NOT IN (SELECT id FROM nodes)))
+ORDER BY token, id
+"""
+_FORGET = """
+DELETE FROM nodes WHERE id = ANY($1::text[]) AND expires <= clock_timestamp()
+    AND NOT EXISTS (SELECT FROM runs WHERE unsent AND node = nodes.id)
+    AND NOT EXISTS (SELECT FROM runs WHERE state = 'running' AND node = nodes.id)
+"""
 # A sign of life need not survive a crash of the machine, and must not wait for its disk.
 _BEAT = """
 WITH quick AS (SELECT set_config('synchronous_commit', 'off', true))
@@ -66,10 +76,10 @@ _decode = msgspec.msgpack.Decoder(Node).decode
 class Lease:
     """Keeps one node alive from ``start`` until ``stop``."""
 
-    def __init__(self, target: Target, node: Node, seconds: float) -> None:
+    def __init__(self, target: Target, node: Node) -> None:
         self.node = node
         self._target = target
-        self._seconds = seconds
+        self._seconds = target.lease
         self._loop = asyncio.SelectorEventLoop()
         self._started = threading.Event()
         self._failure: BaseException | None = None
@@ -167,22 +177,26 @@ async def all_nodes(connection: Connection) -> list[Node]:
     return [replace(_decode(data), alive=alive) for data, alive in rows]
 
 
-async def forget_dead(connection: Connection) -> None:
+async def lives(connection: Connection, node: str) -> bool:
+    """Whether the lease of ``node`` has not run out; nobody calls it dead before the end of this
+    transaction."""
+    return bool(await connection.fetchval(_HOLD, node))
+
+
+async def left_by_dead(connection: Connection, own: str | None) -> dict[str, str]:
+    """Runs that the dead have to end or to deliver, oldest first, and whose they are."""
+    dead = [node for (node,) in await connection.fetch(_DEAD) if node != own]
+    return dict(await connection.fetch(_LEFT, dead))
+
+
+async def forget_dead(connection: Connection) -> bool:
     """Remove the dead but the newest, which tells when something last ran here, and those with
-    a run to end or a delivery to make. Call it with the dead locked."""
+    a run to end or a delivery to make."""
     dead = [node for node in await all_nodes(connection) if not node.alive]
     dead.sort(key=_last_seen)
     ids = [node.id for node in dead[:-1]]
-    if ids:
-        await connection.execute(_FORGET, ids)
+    return bool(ids) and await connection.execute(_FORGET, ids) != "DELETE 0"
 
 
 def _last_seen(node: Node) -> datetime:
     return node.heartbeat_at or node.started_at
-
-
-_FORGET = """
-DELETE FROM nodes WHERE id = ANY($1::text[]) AND expires <= clock_timestamp()
-    AND NOT EXISTS (SELECT FROM runs WHERE unsent AND node = nodes.id)
-    AND NOT EXISTS (SELECT FROM runs WHERE state = 'running' AND node = nodes.id)
-"""

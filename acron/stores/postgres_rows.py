@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from acron.model import Job, Run, RunState, Skip
+from acron.model import Job, Run, Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from acron.model import Decision
     from acron.stores.postgres_link import Connection
 
+T = TypeVar("T")
 log = logging.getLogger("acron.stores")
 
-EPOCH = datetime(1, 1, 1, tzinfo=UTC)
 UNSENT = frozenset({"pending", "sending"})
 #: Rows in one statement.
 CHUNK = 5000
@@ -34,7 +34,8 @@ read_job = msgspec.msgpack.Decoder(Job).decode
 read_run = msgspec.msgpack.Decoder(Run).decode
 read_skip = msgspec.msgpack.Decoder(Skip).decode
 
-Cursor = tuple[datetime, str, str]
+Cursor = tuple[datetime, str, str]  # when, whose, and which pending run ("": the job's instant)
+BEGINNING: Cursor = (datetime(1, 1, 1, tzinfo=UTC), "", "")
 
 # What is due: jobs, then pending runs with their jobs, as (due_at, job id, run id, job's data);
 # "owed" is how many there are with those that are locked by others. What was claimed by others in
@@ -72,6 +73,10 @@ _LOCK_JOB = "SELECT data FROM jobs WHERE id = $1 AND needs = ANY($2::text[]) FOR
 _LOCK_JOBS = """
 SELECT id, data FROM jobs WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE
 """
+_LOCK_JOBS_OF = """
+SELECT id, data FROM jobs WHERE id IN (SELECT job_id FROM runs WHERE id = ANY($1::text[]))
+ORDER BY id FOR UPDATE
+"""
 _LOCK_RUNS = """
 SELECT data FROM runs WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE
 """
@@ -82,6 +87,9 @@ ORDER BY token, id
 _RESERVE = """
 SELECT pg_current_xact_id()::text AS xid,
     ARRAY(SELECT nextval('tokens') FROM generate_series(1, $1::int)) AS tokens
+"""
+_WAITING = """
+SELECT EXISTS (SELECT FROM runs WHERE job_id = ANY($1::text[]) AND state = 'pending')
 """
 _UPDATE_JOBS = """
 UPDATE jobs SET name = n.name, needs = n.needs, due_at = n.due_at, data = n.data
@@ -120,10 +128,11 @@ class Rows:
     """What one transaction reads under lock, mints and writes."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self.xid: str | None = None
         self._tokens: list[int] = []
-        self.jobs: dict[str, Job] = {}  # as stored, locked
+        self._present: set[str] = set()  # jobs that are stored, locked
+        self.jobs: dict[str, Job] = {}  # those of them that can be read
         self.runs: dict[str, Run] = {}  # as stored, and nobody else's to change
         self.problems: dict[str, str] = {}  # jobs that cannot be read
 
@@ -131,10 +140,19 @@ class Rows:
 
     async def reserve(self, count: int) -> None:
         """Make so many tokens ready. Call it with the locks held: that is what orders them."""
-        row = await self._connection.fetchrow(_RESERVE, count)
+        row = await self.connection.fetchrow(_RESERVE, count)
         self.xid = row["xid"]
         self._tokens = row["tokens"]
         self._tokens.reverse()
+
+    async def minting(self, count: int, pure: Callable[[], T]) -> T:
+        """What ``pure`` gives, with about ``count`` tokens to mint from."""
+        while True:
+            await self.reserve(count)
+            try:
+                return pure()
+            except OutOfTokens:
+                count = 2 * count + 1
 
     def mint(self) -> int:
         if not self._tokens:
@@ -148,7 +166,7 @@ class Rows:
     ) -> tuple[list[Cursor], int]:
         """Lock the jobs that are due, and those of pending runs that are: at most ``limit`` rows
         in order, and how many more there are that others hold."""
-        found = await self._connection.fetch(_DUE, now, list(needs), *after, limit)
+        found = await self.connection.fetch(_DUE, now, list(needs), *after, limit)
         rows: list[Cursor] = []
         owed = found[0]["owed"]
         for _, due_at, job_id, run_id, data in found:
@@ -161,29 +179,45 @@ class Rows:
 
     async def lock_job(self, job_id: str, needs: Collection[str]) -> bool:
         """Lock one job, waiting for it, if its action is among ``needs``."""
-        data = await self._connection.fetchval(_LOCK_JOB, job_id, list(needs))
+        data = await self.connection.fetchval(_LOCK_JOB, job_id, list(needs))
         return data is not None and self._read_job(job_id, data)
 
     async def lock_jobs(self, ids: Iterable[str]) -> None:
-        """Lock jobs, waiting for them. Raises msgspec.DecodeError for one that is not ours."""
-        for job_id, data in await self._connection.fetch(_LOCK_JOBS, list(ids)):
-            self.jobs[job_id] = read_job(data)
+        """Lock jobs, waiting for them. One that cannot be read counts as not there, and stays."""
+        ordered = sorted(set(ids))
+        for start in range(0, len(ordered), CHUNK):
+            part = ordered[start : start + CHUNK]
+            for job_id, data in await self.connection.fetch(_LOCK_JOBS, part):
+                self._read_job(job_id, data)
+
+    async def lock_ends(self, run_ids: list[str]) -> None:
+        """Lock runs, and first their jobs."""
+        for job_id, data in await self.connection.fetch(_LOCK_JOBS_OF, run_ids):
+            self._read_job(job_id, data)
+        await self.lock_runs(run_ids)
+
+    async def waiting(self, job_ids: list[str]) -> bool:
+        """Whether one of the jobs has a pending run."""
+        return bool(await self.connection.fetchval(_WAITING, job_ids))
 
     async def lock_runs(self, ids: Iterable[str]) -> None:
-        for (data,) in await self._connection.fetch(_LOCK_RUNS, list(ids)):
+        for (data,) in await self.connection.fetch(_LOCK_RUNS, list(ids)):
             run = read_run(data)
             self.runs[run.id] = run
 
     async def open_runs(self, job_ids: Collection[str]) -> dict[str, list[Run]]:
         """The pending and running runs of jobs that are locked."""
         found: dict[str, list[Run]] = {}
-        for (data,) in await self._connection.fetch(_OPEN, list(job_ids)):
-            run = read_run(data)
-            self.runs[run.id] = run
-            found.setdefault(run.job_id, []).append(run)
+        ids = list(job_ids)
+        for start in range(0, len(ids), CHUNK):
+            for (data,) in await self.connection.fetch(_OPEN, ids[start : start + CHUNK]):
+                run = read_run(data)
+                self.runs[run.id] = run
+                found.setdefault(run.job_id, []).append(run)
         return found
 
     def _read_job(self, job_id: str, data: bytes) -> bool:
+        self._present.add(job_id)
         try:
             self.jobs[job_id] = read_job(data)
         except msgspec.DecodeError as error:
@@ -194,29 +228,24 @@ class Rows:
 
     # writing
 
-    async def store(self, ids: Sequence[str], decisions: Sequence[Decision]) -> bool:
-        """Write to each job the decision in the same place; whether a run waits for its time."""
+    async def store(self, ids: Sequence[str], decisions: Sequence[Decision]) -> None:
+        """Write to each job the decision in the same place."""
         jobs = {job_id: one.job for job_id, one in zip(ids, decisions, strict=True)}
         runs = {run.id: run for one in decisions for run in one.runs}
-        skips = [skip for one in decisions for skip in one.skips]
-        changed = [job for job in jobs.values() if job is not None]
-        await self._write(_UPDATE_JOBS, _jobs(self._differing(changed)))
-        await self._write(_INSERT_JOBS, _jobs([one for one in changed if one.id not in self.jobs]))
-        await self._write(_UPDATE_RUNS, _runs([run for run in runs.values() if run.id in self.runs]))
-        await self._write(_INSERT_RUNS, _runs([run for run in runs.values() if run.id not in self.runs]))
-        await self._write(_INSERT_SKIPS, _skips(skips))
-        gone = [job_id for job_id, job in jobs.items() if job is None and job_id in self.jobs]
+        changed = [one for key, one in jobs.items() if one and one is not self.jobs.get(key)]
+        gone = [key for key, one in jobs.items() if one is None and key in self.jobs]
+        await self._write(_UPDATE_JOBS, [_job(one) for one in changed if one.id in self._present])
+        await self._write(_INSERT_JOBS, [_job(one) for one in changed if one.id not in self._present])
+        await self._write(_UPDATE_RUNS, [_run(one) for one in runs.values() if one.id in self.runs])
+        await self._write(_INSERT_RUNS, [_run(one) for one in runs.values() if one.id not in self.runs])
+        await self._write(_INSERT_SKIPS, [_skip(skip) for one in decisions for skip in one.skips])
         if gone:
-            await self._connection.execute("DELETE FROM jobs WHERE id = ANY($1::text[])", gone)
-        return any(run.state is RunState.PENDING for run in runs.values())
-
-    def _differing(self, jobs: list[Job]) -> list[Job]:
-        return [job for job in jobs if self.jobs.get(job.id, job) is not job]
+            await self.connection.execute("DELETE FROM jobs WHERE id = ANY($1::text[])", gone)
 
     async def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         for start in range(0, len(rows), CHUNK):
             columns = zip(*rows[start : start + CHUNK], strict=True)
-            await self._connection.execute(statement, *map(list, columns))
+            await self.connection.execute(statement, *map(list, columns))
 
 
 def name_key(name: str) -> str:
@@ -224,30 +253,27 @@ def name_key(name: str) -> str:
     return name.casefold().replace("\0", "")[:NAME_LIMIT]
 
 
-def _jobs(jobs: list[Job]) -> list[tuple[Any, ...]]:
-    return [(one.id, name_key(one.name), one.action.needs, one.due_at, _encode(one)) for one in jobs]
-
-
-def _runs(runs: list[Run]) -> list[tuple[Any, ...]]:
-    return [
-        (
-            run.id,
-            run.job_id,
-            run.token,
-            run.state.value,
-            run.node,
-            run.due_at,
-            run.finished_at,
-            bool(run.deliveries) and is_unsent(run),
-            _encode(run),
-        )
-        for run in runs
-    ]
-
-
 def is_unsent(run: Run) -> bool:
     return run.state.ended and any(one.state in UNSENT for one in run.deliveries)
 
 
-def _skips(skips: list[Skip]) -> list[tuple[Any, ...]]:
-    return [(one.job_id, one.recorded_at or one.scheduled_at, _encode(one)) for one in skips]
+def _job(job: Job) -> tuple[Any, ...]:
+    return job.id, name_key(job.name), job.action.needs, job.due_at, _encode(job)
+
+
+def _run(run: Run) -> tuple[Any, ...]:
+    return (
+        run.id,
+        run.job_id,
+        run.token,
+        run.state.value,
+        run.node,
+        run.due_at,
+        run.finished_at,
+        bool(run.deliveries) and is_unsent(run),
+        _encode(run),
+    )
+
+
+def _skip(skip: Skip) -> tuple[Any, ...]:
+    return skip.job_id, skip.recorded_at or skip.scheduled_at, _encode(skip)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
 from acron.abc import Store
 from acron.errors import StoreCorrupt, StoreError, StoreUnavailable
 from acron.model import Decision, Due, End, Outcome, RunState
+from acron.stores import sqlite_prune
 from acron.stores.files import Files, unavailable
 from acron.stores.lock import WAIT
 from acron.stores.news import News
@@ -34,10 +36,11 @@ T = TypeVar("T")
 POLL = 0.5
 #: How long ``close`` waits for a transaction under way, in seconds.
 _CLOSE_WAIT = 5.0
-#: Rows that one transaction of ``prune`` deletes: claims must not wait for all of it.
-_PRUNED = 2000
 
+# A partial index serves only where its own condition is repeated.
 _OPEN = "INDEXED BY runs_open WHERE state IN ('pending', 'running')"
+_RUNNING = f"{_OPEN} AND state = 'running'"
+_UNSENT = "INDEXED BY runs_unsent WHERE unsent = 1"
 _NEWEST = "ORDER BY token DESC, id DESC"
 _DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
 
@@ -165,22 +168,23 @@ class SqliteStore(Store):
         count: int = self._file.connection().execute("SELECT news FROM meta").fetchone()[0]
         return count
 
-    def _look(self) -> bool:
-        """Whether another process has made news."""
+    def _look(self) -> None:
+        """Tell of other processes' news."""
         count = self._news_count()
-        others, self._told = count != self._told, count
-        return others
+        if count != self._told:
+            self._told = count
+            self._tell()
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
-        while not await self._do(self._look):
+        while True:
+            await self._do(self._look)
             left = until - loop.time()
             if await self._news.wait(min(POLL, left)):
                 return True
-            if left <= POLL:
-                return await self._do(self._look)
-        return True
+            if left <= 0:
+                return False
 
     async def problems(self) -> list[str]:
         return await self._do(
@@ -256,10 +260,10 @@ class SqliteStore(Store):
 
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
         def recover(tx: Transaction) -> list[Decision]:
-            running = tx.nodes("INDEXED BY runs_open WHERE state = 'running'")
-            waiting = tx.nodes("INDEXED BY runs_unsent WHERE unsent = 1")
+            running = tx.nodes(_RUNNING)
+            waiting = tx.nodes(_UNSENT)
             dead = {node for node in running | waiting if self._nodes.dead(node)}
-            lost = [run for run in tx.runs(f"{_OPEN} AND state = 'running'", ()) if run.node in dead]
+            lost = [run for run in tx.runs(_RUNNING, ()) if run.node in dead]
             lost.sort(key=lambda run: run.token)
             ends = [
                 End(run_id=run.id, token=run.token, finished_at=now, outcome=_DIED) for run in lost
@@ -277,13 +281,17 @@ class SqliteStore(Store):
 
     def _clean_nodes(self) -> None:
         reader = Reader(self._file.connection(), self._bad)
-        running = reader.nodes("INDEXED BY runs_open WHERE state = 'running'")
-        self._nodes.clean({*running, *reader.nodes("INDEXED BY runs_unsent WHERE unsent = 1")})
+        running = reader.nodes(_RUNNING)
+        self._nodes.clean({*running, *reader.nodes(_UNSENT)})
 
     async def mark(self, run: Run) -> None:
         def mark(tx: Transaction) -> None:
             for stored in tx.runs("WHERE token = ? AND id = ?", (run.token, run.id)):
-                if stored.state.ended and stored.node == run.node:
+                if (
+                    stored.state.ended
+                    and stored.node == run.node
+                    and stored.deliveries != run.deliveries
+                ):
                     tx.keep_run(replace(stored, deliveries=run.deliveries))
 
         await self._transact(mark)
@@ -321,10 +329,8 @@ class SqliteStore(Store):
     ) -> list[Run]:
         asked = {"job_id": job_id, "state": state, "node": node}
         given = {column: value for column, value in asked.items() if value is not None}
-        where = " AND ".join(f"{column} = ?" for column in given) or "TRUE"
-        where = f"WHERE {where}"
-        if state is not None and not state.ended:
-            where = f"INDEXED BY runs_open {where} AND state IN ('pending', 'running')"
+        where = _OPEN if state is not None and not state.ended else "WHERE TRUE"
+        where += "".join(f" AND {column} = ?" for column in given)
         values = (*given.values(), max(limit, 0))
         return await self._ask(lambda reader: reader.runs(where, values, f"{_NEWEST} LIMIT ?"))
 
@@ -338,9 +344,26 @@ class SqliteStore(Store):
     async def prune(self, before: datetime, keep: int) -> int:
         """In many transactions, so that claims come in between."""
         gone = 0
-        for statement, values in prunings(micros(before), keep):
-            while (count := await self._delete(statement, values)) > 0:
-                gone += count
+        for table in (sqlite_prune.RUNS, sqlite_prune.SKIPS):
+            gone += await self._delete(sqlite_prune.delete_old, table, micros(before))
+            after: str | None = ""
+            while after is not None:
+                look = partial(sqlite_prune.crowded, table=table, after=after, keep=keep)
+                jobs, after = await self._do(lambda look=look: look(self._file.connection()))
+                for job_id in jobs:
+                    gone += await self._delete(sqlite_prune.delete_excess, table, job_id, keep)
+        return gone
+
+    async def _delete(self, step: Callable[..., int], *asked: Any) -> int:
+        def delete() -> int:
+            with self._file.writing() as db:
+                return step(db, *asked)
+
+        gone = 0
+        while count := await self._do(delete):
+            gone += count
+            if count < sqlite_prune.ROWS:
+                break
         return gone
 
     # nodes
@@ -355,3 +378,42 @@ class SqliteStore(Store):
         """Who else is at work here, for a message."""
         others = [node for node in self._nodes.all() if node.alive and node.id != self._nodes.own]
         return ", ".join(f"process {node.pid} on {node.host} ({node.app})" for node in others)
+
+
+def _finish(tx: Transaction, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+    running = tx.ending([end.token for end in ends])
+    jobs: dict[str, Job | None] = {}
+    results: list[Decision | None] = []
+    for end in ends:
+        run, job, opened = running.get(end.token, (None, None, 0))
+        if run is None or run.id != end.run_id:
+            results.append(None)
+            continue
+        del running[end.token]  # no end twice
+        job = jobs.get(run.job_id, job)
+        decision = settle(job, run, end, tx.mint)
+        tx.keep(run.job_id, job, decision)
+        jobs[run.job_id] = job = decision.job
+        results.append(decision)
+        if opened > 1 or (
+            job is not None
+            and job.next_fire_at is not None
+            and job.next_fire_at <= end.finished_at
+        ):
+            tx.news = True  # what waited for this end can go on
+    return results
+
+
+def _adopt(tx: Transaction, node: str, own: str) -> list[Decision]:
+    """Take over what a dead node had to deliver; what it was sending may have arrived."""
+    decisions = []
+    for run in tx.runs(f"{_UNSENT} AND node = ?", (node,)):
+        deliveries = tuple(
+            replace(one, state="unknown") if one.state == "sending" else one
+            for one in run.deliveries
+        )
+        adopted = replace(run, node=own, deliveries=deliveries)
+        tx.keep_run(adopted)
+        job = tx.job(run.job_id)
+        decisions.append(Decision(job, (adopted,)))
+    return decisions

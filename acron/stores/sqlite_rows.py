@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from acron.errors import StoreCorrupt
 from acron.model import Job, Run, RunState, Skip
 
 if TYPE_CHECKING:
@@ -202,6 +203,10 @@ class Reader:
             statement = many(_KNOWN, 1, len(part))
             for job, opened in self._read(_JOB_AND_OPEN, statement, part):
                 found[opened[0].job_id if job is None else job.id] = (job, opened)
+        for job_id in self._bad.keys() & set(ids) if self._bad else ():
+            if job_id not in found:
+                raise StoreCorrupt(f"job {job_id!r} cannot be read: {self._bad[job_id]}")
+            del self._bad[job_id]
         return found
 
     def ending(self, tokens: Sequence[int]) -> dict[int, tuple[Run, Job | None, int]]:

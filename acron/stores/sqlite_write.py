@@ -67,6 +67,13 @@ class Transaction(Reader):
         if decision.skips:
             self._skips += decision.skips
 
+    def job(self, job_id: str) -> Job | None:
+        """The job as this transaction leaves it."""
+        if job_id in self._jobs:
+            return self._jobs[job_id]
+        found = self.jobs("WHERE id = ?", (job_id,))
+        return found[0] if found else None
+
     def keep_run(self, run: Run) -> None:
         self._runs[run.id] = run
 

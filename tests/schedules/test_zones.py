@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import zoneinfo
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
+from acron.schedules import zones
 from acron.schedules.zones import MAX, MIN, instant, resolve, seconds, similar, zone
 
 # The pure Python twin of zoneinfo keeps its table of changes in the open.
@@ -33,6 +35,21 @@ def test_changes_are_those_of_the_zone_file(name: str) -> None:
         change.start for change in zone(name).changes(low, high) if change.start <= max(expected)
     ]
     assert found == expected
+
+
+def test_no_zone_changes_twice_between_two_probes() -> None:
+    shortest = zones.MAX
+    for name in zoneinfo.available_timezones():
+        table = _zoneinfo.ZoneInfo.no_cache(name)
+        offsets = [info.utcoff for info in table._ttinfos]
+        before = [table._tti_before and table._tti_before.utcoff, *offsets]
+        moved = [
+            at
+            for at, old, new in zip(table._trans_utc, before, offsets, strict=False)
+            if old != new
+        ]
+        shortest = min([shortest, *(b - a for a, b in pairwise(moved))])
+    assert zones._PROBE < shortest < 10 * zones.DAY
 
 
 @pytest.mark.parametrize("name", NAMES)

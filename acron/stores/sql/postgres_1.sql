@@ -28,7 +28,8 @@ CREATE INDEX runs_newest ON runs (token, id);
 CREATE INDEX runs_of_job ON runs (job_id, token, id);
 CREATE INDEX runs_open ON runs (job_id) WHERE state IN ('pending', 'running');
 CREATE INDEX runs_due ON runs (due_at, job_id, id) WHERE state = 'pending';
-CREATE INDEX runs_unsent ON runs (node) WHERE unsent;
+-- What a node has in hand.
+CREATE INDEX runs_of_node ON runs (node) WHERE state = 'running' OR unsent;
 
 CREATE TABLE skips (
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -10,14 +10,11 @@ coroutines: run them under pytest-asyncio in auto mode, or any plugin that await
 
 from __future__ import annotations
 
-from acron.testing.contracts._stores_firing import ClaimDuties, DueDuties, FinishDuties
+from acron.testing.contracts._stores_ends import FinishDuties
+from acron.testing.contracts._stores_firing import ClaimDuties, DueDuties
 from acron.testing.contracts._stores_jobs import JobDuties
-from acron.testing.contracts._stores_ledger import (
-    LedgerDuties,
-    NewsDuties,
-    RecoverDuties,
-    SharingDuties,
-)
+from acron.testing.contracts._stores_ledger import LedgerDuties, RecoverDuties
+from acron.testing.contracts._stores_news import NewsDuties, SharingDuties
 
 __all__ = ["StoreContract"]
 

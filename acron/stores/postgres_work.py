@@ -1,0 +1,214 @@
+"""The transactions of a PostgreSQL store: what is read under lock, decided, and written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from acron.model import Decision, Due, End, Outcome, Run, RunState
+from acron.stores.postgres_node import forget_dead, left_by_dead
+from acron.stores.postgres_rows import BEGINNING, is_unsent
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from acron.abc import Change, Decide, Settle
+    from acron.model import Job
+    from acron.stores.postgres_rows import Cursor, Rows
+
+# An enum's members cost a descriptor call each time they are looked up.
+PENDING = RunState.PENDING
+RUNNING = RunState.RUNNING
+DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
+#: Tokens made ready for jobs that are written: most need none.
+_WRITE_TOKENS = 1000
+#: Rows looked at together once some were left owed.
+_LEAST_PAGE = 32
+
+
+async def write(rows: Rows, ids: Sequence[str], change: Change) -> list[Decision]:
+    """See ``Store.write``."""
+    await rows.lock_jobs(ids)
+    opened = await rows.open_runs(set(ids))
+
+    def pure() -> list[Decision]:
+        decisions: list[Decision] = []
+        jobs: dict[str, Job | None] = {}
+        runs: dict[str, dict[str, Run]] = {}
+        for job_id in ids:
+            job = jobs[job_id] if job_id in jobs else rows.jobs.get(job_id)
+            own = runs.setdefault(job_id, {run.id: run for run in opened.get(job_id, ())})
+            decision = change(job_id, job, tuple(own.values()), rows.mint)
+            jobs[job_id] = decision.job
+            for run in decision.runs:
+                own[run.id] = run
+                if run.state.ended:
+                    del own[run.id]
+            decisions.append(decision)
+        return decisions
+
+    decisions = await rows.minting(min(len(ids), _WRITE_TOKENS), pure)
+    await rows.store(ids, decisions)
+    return decisions
+
+
+async def claim(
+    rows: Rows, now: datetime, limit: int, can_run: Collection[str], decide: Decide
+) -> tuple[list[Decision], int]:
+    """See ``Store.claim``; also how many rows were left out because others hold them."""
+    found: dict[str, Decision] = {}
+    held = 0
+    after = BEGINNING
+    asked = limit
+    while len(found) < limit:
+        page, locked = await rows.due(now, can_run, after, asked)
+        held += locked
+        if not page:
+            break
+        after = page[-1]
+        fresh = [row for row in page if row[1] not in found]
+        found |= await _decided(rows, fresh, limit - len(found), decide)
+        if len(page) < asked:
+            break
+        asked = max(limit - len(found), _LEAST_PAGE)
+    decisions = list(found.values())
+    await rows.store(list(found), decisions)
+    return decisions, 0 if len(found) >= limit else held
+
+
+async def claim_job(
+    rows: Rows, job_id: str, now: datetime, can_run: Collection[str], decide: Decide
+) -> list[Decision]:
+    """Claim what one job owes, waiting for whoever holds it."""
+    if not await rows.lock_job(job_id, can_run):
+        return []
+    due_at = rows.jobs[job_id].due_at
+    owed = [] if due_at is None else [(due_at, job_id, "")]
+    for run in (await rows.open_runs([job_id])).get(job_id, ()):
+        if run.state is PENDING:
+            owed.append((run.due_at, job_id, run.id))
+    found = await _decided(rows, sorted(row for row in owed if row[0] <= now), 1, decide)
+    await rows.store(list(found), list(found.values()))
+    return list(found.values())
+
+
+async def _decided(
+    rows: Rows, page: list[Cursor], limit: int, decide: Decide
+) -> dict[str, Decision]:
+    """What ``decide`` makes of the first rows that it does not leave owed, by job."""
+    if not page:
+        return {}
+    opened = await rows.open_runs({job_id for _, job_id, _ in page})
+
+    def pure() -> dict[str, Decision]:
+        found: dict[str, Decision] = {}
+        for due_at, job_id, run_id in page:
+            if job_id in found:
+                continue
+            own = opened.get(job_id, ())
+            run = next((one for one in own if one.id == run_id), None)
+            if run_id and (run is None or run.state is not PENDING or run.due_at != due_at):
+                continue  # claimed by others just before its job was ours
+            live = tuple([one for one in own if one.live])
+            decision = decide(Due(rows.jobs[job_id], run, live), rows.mint)
+            if decision is not None:
+                found[job_id] = decision
+                if len(found) >= limit:
+                    break
+        return found
+
+    return await rows.minting(len(page), pure)
+
+
+async def finish(
+    rows: Rows, ends: Sequence[End], settle: Settle
+) -> tuple[list[Decision | None], bool]:
+    """See ``Store.finish``; also whether something that waited for these ends can go on."""
+    await rows.lock_ends([end.run_id for end in ends])
+    results = await rows.minting(0, lambda: _settled(rows, ends, settle))
+    ids = await _store_settled(rows, ends, results)
+    return results, any(map(_can_go_on, ends, results)) or await rows.waiting(ids)
+
+
+async def _store_settled(
+    rows: Rows, ends: Sequence[End], results: Sequence[Decision | None]
+) -> list[str]:
+    done = {end.run_id: one for end, one in zip(ends, results, strict=True) if one is not None}
+    ids = [rows.runs[run_id].job_id for run_id in done]
+    await rows.store(ids, list(done.values()))
+    return ids
+
+
+def _settled(rows: Rows, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+    results: list[Decision | None] = []
+    jobs: dict[str, Job | None] = {}
+    ended: set[str] = set()
+    for end in ends:
+        run = rows.runs.get(end.run_id)
+        if (
+            run is None
+            or run.state is not RUNNING
+            or run.token != end.token
+            or end.run_id in ended
+        ):
+            results.append(None)
+            continue
+        job_id = run.job_id
+        job = jobs[job_id] if job_id in jobs else rows.jobs.get(job_id)
+        decision = settle(job, run, end, rows.mint)
+        jobs[job_id] = decision.job
+        ended.add(end.run_id)
+        results.append(decision)
+    return results
+
+
+def _can_go_on(end: End, result: Decision | None) -> bool:
+    job = None if result is None else result.job
+    due_at = None if job is None else job.next_fire_at
+    return due_at is not None and due_at <= end.finished_at
+
+
+async def recover(rows: Rows, now: datetime, settle: Settle, node: str | None) -> list[Decision]:
+    """See ``Store.recover``."""
+    left = await left_by_dead(rows.connection, node)
+    decisions: list[Decision] = []
+    if left:
+        await rows.lock_ends(list(left))
+        # Others may have been quicker: an end changes the state, an adoption the node.
+        lost = [run for key, run in rows.runs.items() if run.node == left[key]]
+        decisions = await rows.minting(0, lambda: _recovered(rows, lost, now, settle, node))
+        await rows.store([one.runs[0].job_id for one in decisions], decisions)
+    if await forget_dead(rows.connection) and rows.xid is None:
+        await rows.reserve(0)
+    return decisions
+
+
+def _recovered(
+    rows: Rows, lost: list[Run], now: datetime, settle: Settle, node: str | None
+) -> list[Decision]:
+    ends = [
+        End(run_id=run.id, token=run.token, finished_at=now, outcome=DIED)
+        for run in lost
+        if run.state is RUNNING
+    ]
+    settled = [one for one in _settled(rows, ends, settle) if one is not None]
+    if node is None:
+        return settled
+    jobs = rows.jobs | {one.runs[0].job_id: one.job for one in settled}
+    adopted = [Decision(jobs.get(run.job_id), (run,)) for run in lost if is_unsent(run)]
+    return [
+        Decision(one.job, tuple(_adopted(run, node) for run in one.runs), one.skips)
+        for one in settled + adopted
+    ]
+
+
+def _adopted(run: Run, node: str) -> Run:
+    """With what it has to deliver in the hands of ``node``."""
+    if not is_unsent(run):
+        return run
+    deliveries = tuple(
+        replace(one, state="unknown") if one.state == "sending" else one for one in run.deliveries
+    )
+    return replace(run, node=node, deliveries=deliveries)
