@@ -175,6 +175,15 @@ class Store(ABC):
     async def page(self, after: str = "", limit: int = 1000) -> list[Job]:
         """Jobs with an id greater than ``after``, ordered by id."""
 
+    async def on_start(self) -> list[Job]:
+        """The jobs of ``@reboot``. By default found among all; a store of millions knows better."""
+        found: list[Job] = []
+        after = ""
+        while page := await self.page(after):
+            after = page[-1].id
+            found += [job for job in page if "@reboot" in job.bound]
+        return found
+
     # firing
 
     @abstractmethod

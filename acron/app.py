@@ -371,5 +371,5 @@ class Acron(Verbs):
 
     def _declared_job(self, record: dict[str, Any]) -> Job:
         job = job_from_record(record)
-        self._check(job)
+        self.check(job)
         return job

@@ -251,6 +251,24 @@ class Skip(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     recorded_at: datetime | None = None
 
 
+class Occurrence(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """An instant of a job and its fate; or ``count`` of them, ``first_at`` to ``scheduled_at``.
+
+    ``fate`` is the state of its run, whose last attempt stands, or ``skipped`` for a ``reason``.
+    What the job has not dealt with yet is ``owed`` (due by now), ``upcoming``, or, while the job
+    is paused, ``paused``.
+    """
+
+    job_id: str
+    scheduled_at: datetime
+    fate: str
+    reason: SkipReason | None = None
+    run_id: str | None = None
+    attempts: int = 0
+    count: int = 1
+    first_at: datetime | None = None
+
+
 class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """How an attempt ended: what an action gave, or what went wrong (one line in ``error``).
 

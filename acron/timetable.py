@@ -100,8 +100,15 @@ def advance(job: Job, schedule: Schedule, cursor: datetime) -> Job:
         job,
         cursor=cursor,
         next_fire_at=None if following is None else fire_at(job, following),
-        completed=following is None and not getattr(schedule, "on_start", False),
+        completed=following is None and not schedule.on_start,
     )
+
+
+def on_start(job: Job, now: datetime) -> Job:
+    """The job as acron starts at ``now``: an ``@reboot`` is due."""
+    if job.state != "scheduled" or not timetable(job).on_start:
+        return job
+    return replace(job, cursor=now - TICK, next_fire_at=now)
 
 
 def bind(new: Job, old: Job | None, now: datetime) -> Decision:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from acron.errors import AmbiguousJob, InvalidJob, JobConflict, JobNotFound
 from acron.model import Call, Command, Custom, Decision, Run, RunState
+from acron.occurrences import history, occurrences
 from acron.records import FIELDS, job_from_record, job_to_record, unknown_field
 from acron.status import Status, judge
 from acron.timetable import bind, timetable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from acron.abc import Action, Store
     from acron.clock import Clock
-    from acron.model import ActionSpec, Job, Skip
+    from acron.model import ActionSpec, Job, Occurrence, Skip
 
 OnConflict = Literal["error", "replace", "keep"]
 
@@ -113,7 +114,7 @@ class Verbs(ABC):
         record.setdefault("tz", self.tz)
         record |= self._action_fields(record.pop("action", None), record.pop("kwargs", None))
         job = job_from_record(record)
-        self._check(job)
+        self.check(job)
         return job
 
     def _action_fields(self, action: object, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -135,8 +136,8 @@ class Verbs(ABC):
         message = f"an action is a function, its name or a Command, not {type(action).__name__}"
         raise InvalidJob(message, where="$.action")
 
-    def _check(self, job: Job) -> None:
-        """What only the action can know: that the spec could run at all."""
+    def check(self, job: Job) -> None:
+        """Raise InvalidJob when its action, which only the action can know, could never run."""
         action = self._actions.get(job.action.needs.partition(":")[0])
         if action is not None:
             try:
@@ -170,7 +171,7 @@ class Verbs(ABC):
                 else:
                     fields["action"] = action
             new = job_from_record(record | fields)
-            self._check(new)
+            self.check(new)
             return new
 
         return await self._alter(job.id, altered)
@@ -245,6 +246,21 @@ class Verbs(ABC):
         """The ledger of occurrences that did not run, newest first."""
         async with self._reading() as store:
             return await store.skips(await self._ledger_id(ref), limit=limit)
+
+    async def occurrences(self, ref: str, since: datetime, until: datetime) -> list[Occurrence]:
+        """Every occurrence of a job in ``since <= instant < until`` and its fate, oldest first.
+
+        Runs come one by one; what was skipped together, is owed or lies ahead is one counted row,
+        so that there are never many more rows than the ledger has. What retention has forgotten
+        is not there. Raises JobNotFound, and ValueError for naive instants.
+        """
+        if since.tzinfo is None or until.tzinfo is None:
+            message = "since and until are aware datetimes"
+            raise ValueError(message)
+        job_id = await self._ledger_id(ref)
+        async with self._reading() as store:
+            told = await history(store, job_id or "")
+        return occurrences(told, self.clock.now(), since, until)
 
     async def _ledger_id(self, ref: str | None) -> str | None:
         if ref is None:

@@ -5,8 +5,8 @@
 Rows F1 and F2. *next*: compiled once, a fresh base each call (one thousand moments of 2026, an
 aware datetime in Europe/Paris for the peers, in UTC for acron, whose instants always are; the
 column "paris" gives acron the peers' bases too). *parse*: no text twice, so that no cache of whole
-texts can help anyone. Each figure is the best of five rounds of its library, the rounds of all
-libraries taking turns; ratios are those of the medians, with their spread over the rounds.
+texts can help anyone. Each figure is the
+median of five rounds, the libraries taking turns in each; the spread of a ratio is over rounds.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from acron.abc import Armed, Fired
 from acron.errors import AcronError
 from acron.events import Progressed
-from acron.model import RunState
+from acron.model import Decision, RunState
 from acron.runtime import fire
 from acron.runtime.attempts import Attempts
 from acron.runtime.deliver import Deliverer
@@ -25,6 +25,7 @@ from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
 from acron.runtime.supervise import Supervisor
+from acron.timetable import on_start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
@@ -240,6 +241,7 @@ class Runtime:
         await self.pulse.beat(force=True)
         if not trigger:
             return
+        await self._boot()
         interval = self._settings.interval
         self._keepers = [
             asyncio.create_task(self._keep(self._listen, 1.0), name="acron-listener"),
@@ -248,6 +250,23 @@ class Runtime:
                 self._supervisor.serve(self._stop, self, interval), name="acron-supervisor"
             ),
         ]
+
+    async def _boot(self) -> None:
+        """``@reboot`` is due when a store goes from no live node to one: of nodes that start at
+        the same time, the one that started first."""
+        me = (self.pulse.node.started_at, self.node_id)
+        nodes = await self.store.nodes()
+        if any(node.alive and (node.started_at, node.id) < me for node in nodes):
+            return
+        jobs = await self.store.on_start()
+        if not jobs:
+            return
+        now = self.clock.now()
+
+        def change(_: str, job: Job | None, *__: object) -> Decision:
+            return Decision(None if job is None else on_start(job, now))
+
+        await self.store.write([job.id for job in jobs], change, now)
 
     async def recover(self) -> None:
         """End the runs of dead nodes, and send what they left unsent."""

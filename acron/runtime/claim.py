@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.runtime.due import Owed
+    from acron.schedules import Schedule
 
 log = logging.getLogger("acron.runtime")
 
@@ -53,12 +54,13 @@ class Decider:
 
     def _instant(self, job: Job, live: tuple[Run, ...], mint: Callable[[], int]) -> Decision | None:
         try:
-            due = owed(job, timetable(job), self._now, self._since)
+            schedule = timetable(job)
+            due = owed(job, schedule, self._now, self._since)
         except Exception as error:  # a calendar that fails must not stop its siblings
             log.exception("job %s: no next instant can be computed", job.id)
             return Decision(replace(job, error=f"{type(error).__name__}: {error}"))
         if due.instant is None:
-            return Decision(_advanced(job, due), skips=due.skips)
+            return Decision(_advanced(job, schedule, due), skips=due.skips)
         if not _room(job, live):
             if job.policy.overlap != "skip" or job.policy.catch_up == "all":
                 return None
@@ -68,7 +70,7 @@ class Decider:
                 reason=SkipReason.OVERLAP,
                 recorded_at=self._now,
             )
-            return Decision(_advanced(job, due), skips=(*due.skips, missed))
+            return Decision(_advanced(job, schedule, due), skips=(*due.skips, missed))
         token = mint()
         run = Run(
             id=f"r{token}",
@@ -76,7 +78,7 @@ class Decider:
             due_at=fire_at(job, due.instant),
             scheduled_at=due.instant,
         )
-        started = _advanced(job, due, started=due.instant)
+        started = _advanced(job, schedule, due, started=due.instant)
         return Decision(started, runs=(self._start(run, token),), skips=due.skips)
 
     def _start(self, run: Run, token: int) -> Run:
@@ -97,7 +99,7 @@ def _room(job: Job, live: tuple[Run, ...]) -> bool:
     return job.policy.overlap == "allow" and (limit is None or len(live) < limit)
 
 
-def _advanced(job: Job, due: Owed, *, started: datetime | None = None) -> Job:
+def _advanced(job: Job, schedule: Schedule, due: Owed, *, started: datetime | None = None) -> Job:
     """The job past ``due``. An ``@reboot`` has nothing following, and stays scheduled."""
     fired = job.fired + (started is not None)
     over = job.policy.repeat is not None and fired >= job.policy.repeat
@@ -108,5 +110,5 @@ def _advanced(job: Job, due: Owed, *, started: datetime | None = None) -> Job:
         next_fire_at=None if following is None else fire_at(job, following),
         last_fire_at=started or job.last_fire_at,
         fired=fired,
-        completed=over or (following is None and job.bound != "@reboot"),
+        completed=over or (following is None and not schedule.on_start),
     )

@@ -24,6 +24,8 @@ class Schedule(ABC):
 
     #: False for what fires at most once (a delay, a moment, ``@reboot``).
     recurring: bool = True
+    #: True for ``@reboot``, which has no instant of its own: it is due when acron starts.
+    on_start: bool = False
 
     @abstractmethod
     def next_after(self, instant: datetime) -> datetime | None:

@@ -31,7 +31,7 @@ class Bounded(Schedule):
         self.start = start
         self.until = until
         self.recurring = inner.recurring
-        self.on_start: bool = getattr(inner, "on_start", False)
+        self.on_start: bool = inner.on_start
 
     def next_after(self, instant: datetime) -> datetime | None:
         if self.start is not None and instant < self.start:
@@ -89,7 +89,7 @@ class Union(Schedule):
         self.members = tuple(flat)
         self.recurring = any(member.recurring for member in self.members)
         #: Whether a member is ``@reboot``.
-        self.on_start = any(getattr(member, "on_start", False) for member in self.members)
+        self.on_start = any(member.on_start for member in self.members)
 
     def next_after(self, instant: datetime) -> datetime | None:
         found = [member.next_after(instant) for member in self.members]
@@ -147,7 +147,7 @@ class Except(Schedule):
         self.inner = inner
         self.zone = zone_name
         self.recurring = inner.recurring
-        self.on_start: bool = getattr(inner, "on_start", False)
+        self.on_start: bool = inner.on_start
         self._place = zone(zone_name)
 
     def next_after(self, instant: datetime) -> datetime | None:

@@ -161,7 +161,7 @@ def _suffixed(source: Source, schedule: Schedule, word: str, rest: Source) -> Sc
 def _fires(source: Source, schedule: Schedule) -> Schedule:
     """``schedule``, unless nothing is left of it. Raises ScheduleError."""
     never = schedule.next_after(source.now) is None and schedule.last_at(source.now) is None
-    if never and not getattr(schedule, "on_start", False):
+    if never and not schedule.on_start:
         raise source.error(
             f"{source.text[:60]!r} never fires: nothing is left of it",
             "take away a bound or an exception",

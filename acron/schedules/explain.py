@@ -150,7 +150,7 @@ def _be(times: int) -> str:
 
 def _warnings(schedule: Schedule, now: datetime, changes: list[Segment]) -> Iterator[str]:
     first = schedule.next_after(now)
-    if first is None and not getattr(schedule, "on_start", False):
+    if first is None and not schedule.on_start:
         yield "it does not fire any more" if schedule.last_at(now) else "it never fires"
     elif first is not None:
         minute = timedelta(minutes=1)

@@ -295,14 +295,26 @@ def _canonical(source: Source, text: str) -> str:
         raise source.error("a rule needs a FREQ", "write 'FREQ=DAILY' or 'FREQ=WEEKLY;BYDAY=MO'")
     if "COUNT" in found and "UNTIL" in found:
         raise source.error("a rule has COUNT or UNTIL, not both", "take one away", at="UNTIL")
-    subdaily = found["FREQ"] in _SUBDAILY
-    if subdaily and ("BYSETPOS" in found or "BYWEEKNO" in found):
-        raise source.error(
-            "BYSETPOS and BYWEEKNO need a FREQ of days or more", "write 'FREQ=DAILY'", at="BY"
-        )
+    _suits(source, found)
     found.pop("INTERVAL") if found.get("INTERVAL") == "1" else None
     order = ["FREQ", *sorted(name for name in found if name != "FREQ")]
     return ";".join(f"{name}={found[name]}" for name in order)
+
+
+def _suits(source: Source, found: dict[str, str]) -> None:
+    """Refuse parts that mean nothing at the frequency of the rule, and that dateutil ignores."""
+    frequency = found["FREQ"]
+    if frequency in _SUBDAILY | {"DAILY"} and ("BYSETPOS" in found or "BYWEEKNO" in found):
+        part, least = ("BYSETPOS" if "BYSETPOS" in found else "BYWEEKNO"), "weeks"
+    elif frequency not in {"MONTHLY", "YEARLY"} and re.search(r"\d", found.get("BYDAY", "")):
+        part, least = "BYDAY", "months"
+    else:
+        return
+    raise source.error(
+        f"{part}={found[part]} needs a FREQ of {least} or more",
+        f"write {EXAMPLES[0]!r}",
+        at=part,
+    )
 
 
 def _fits(name: str, value: str) -> bool:

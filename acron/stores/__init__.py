@@ -106,6 +106,12 @@ def _refused(address: str, why: str) -> ConfigError:
     return ConfigError(f"cannot keep jobs in {shown}: {why}", where="store")
 
 
+def _postgres(address: str, _home: Path) -> Store:
+    from acron.stores.postgres import PostgresStore  # noqa: PLC0415 (imported when asked for)
+
+    return PostgresStore(address)
+
+
 def _later(address: str, _home: Path) -> Store:
     why = "this release keeps jobs in memory (memory://) or in a file (a path to jobs.json)"
     scheme = address.partition(":")[0]
@@ -128,6 +134,6 @@ STORES: dict[str, Callable[[str, Path], Store]] = {
     "memory": _memory,
     "file": _json_file,
     "sqlite": _sqlite,
-    "postgresql": _later,
-    "postgres": _later,
+    "postgresql": _postgres,
+    "postgres": _postgres,
 }

@@ -89,11 +89,15 @@ class PostgresStore(Store):
         self._news = News()
         self._listener = Listener(self._target, self._name, self._news.tell)
         self._link.open()
-        await self._link.ask(lambda connection: prepare(connection, self._target))
-        if node is not None:
-            await self._listener.start()
-            self._lease = nodes.Lease(self._target, node)
-            await self._lease.start()
+        try:
+            await self._link.ask(lambda connection: prepare(connection, self._target))
+            if node is not None:
+                await self._listener.start()
+                self._lease = nodes.Lease(self._target, node)
+                await self._lease.start()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         lease, self._lease = self._lease, None
@@ -132,20 +136,18 @@ class PostgresStore(Store):
         message = "the lease of this node has run out: it starts and delivers nothing"
         return StoreUnavailable(message, address=self.address)
 
-    async def _settle_doubts(self, kind: str) -> list[Doubt]:
-        """What did happen of the commits whose answers were lost. Raises StoreUnavailable while
-        that cannot be told."""
-        happened: list[Doubt] = []
-        doubts = self._doubts[kind]
-        for doubt in list(doubts):
+    async def _happened(self, kind: str) -> list[Doubt]:
+        """Those of the commits whose answers were lost that did happen. Raises StoreUnavailable
+        while that cannot be told."""
+        found: list[Doubt] = []
+        for doubt in self._doubts[kind]:
             did = await self._link.happened(doubt.xid)
             if did is None:
                 message = "an earlier commit is still under way"
                 raise StoreUnavailable(message, address=self.address)
             if did:
-                happened.append(doubt)
-        doubts.clear()
-        return happened
+                found.append(doubt)
+        return found
 
     # definitions
 
@@ -174,3 +176,248 @@ class PostgresStore(Store):
         sql = "SELECT id, data FROM jobs WHERE id > $1 ORDER BY id LIMIT $2"
         rows = await self._link.ask(lambda one: one.fetch(sql, _plain(after), max(limit, 0)))
         return self._readable(rows)
+
+    def _readable(self, rows: Sequence[tuple[str, bytes]]) -> list[Job]:
+        jobs: list[Job] = []
+        for job_id, data in rows:
+            try:
+                jobs.append(read_job(data))
+            except msgspec.DecodeError as error:
+                self._problems[job_id] = f"job {job_id!r} cannot be read: {error}"
+        return jobs
+
+    # firing
+
+    async def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
+        needs = list(can_run)
+        return await self._link.ask(lambda one: one.fetchval(_NEXT_DUE, after, needs))
+
+    async def claim(
+        self,
+        now: datetime,
+        limit: int,
+        can_run: Collection[str],
+        decide: Decide,
+        *,
+        only: str | None = None,
+    ) -> list[Decision]:
+        self._link.check()
+        self._fence()
+        if self._doubts["claim"] and (earlier := await self._claimed_earlier()):
+            return earlier
+        if limit <= 0:
+            return []
+
+        async def step(rows: Rows) -> tuple[list[Decision], int, bool]:
+            await self._lives(rows)
+            if only is None:
+                decisions, held = await work.claim(rows, now, limit, can_run, decide)
+            else:
+                decisions, held = await work.claim_job(rows, only, now, can_run, decide), 0
+            waits = any(run.state is work.PENDING for one in decisions for run in one.runs)
+            if waits:
+                await self._tell(rows)
+            if not decisions:
+                rows.xid = None
+            return decisions, held, waits
+
+        decisions, held, waits = await self._transact(step, self._doubts["claim"])
+        if waits:
+            self._news.tell()
+        self._look_again(held)
+        return decisions
+
+    async def _lives(self, rows: Rows) -> None:
+        lease = self._lease
+        if lease is not None and not await nodes.lives(rows.connection, lease.node.id):
+            raise self._lapsed()
+
+    def _look_again(self, held: int) -> None:
+        """What others held was left out, and they may let it go: look again soon."""
+        if self._look is not None:
+            self._look.cancel()
+        self._pause = min(2 * self._pause, _LATEST) if held else _SOON
+        if held:
+            loop = asyncio.get_running_loop()
+            self._look = loop.call_later(self._pause / 2, self._news.tell)
+
+    async def _claimed_earlier(self) -> list[Decision]:
+        """Claims that are proven now, with the runs that are still ours to start."""
+        happened = await self._happened("claim")
+        decisions = [one for doubt in happened for one in doubt.result[0]]
+        ids = [run.id for one in decisions for run in one.runs]
+        sql = "SELECT id, token FROM runs WHERE id = ANY($1::text[]) AND state = 'running'"
+        running = {tuple(row) for row in await self._link.ask(lambda one: one.fetch(sql, ids))}
+        self._doubts["claim"].clear()
+        return [
+            Decision(
+                one.job,
+                tuple(run for run in one.runs if (run.id, run.token) in running),
+                one.skips,
+            )
+            for one in decisions
+        ]
+
+    async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+        self._link.check()
+        for doubt in await self._happened("finish"):
+            for end, decision in zip(*doubt.result[:2], strict=True):
+                if decision is not None:
+                    self._proven[end.run_id, end.token] = decision
+        self._doubts["finish"].clear()
+        rest = [end for end in ends if (end.run_id, end.token) not in self._proven]
+        fresh = iter(await self._finish(rest, settle) if rest else ())
+        return [self._proven.pop((end.run_id, end.token), None) or next(fresh) for end in ends]
+
+    async def _finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+        async def step(rows: Rows) -> tuple[Sequence[End], list[Decision | None], bool]:
+            results, news = await work.finish(rows, ends, settle)
+            if news:
+                await self._tell(rows)
+            return ends, results, news
+
+        _, results, news = await self._transact(step, self._doubts["finish"])
+        if news:
+            self._news.tell()
+        return results
+
+    async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
+        self._fence()
+        happened = await self._happened("recover")
+        self._doubts["recover"].clear()
+        if happened:
+            return [one for doubt in happened for one in doubt.result]
+        own = None if self._lease is None else self._lease.node.id
+
+        async def step(rows: Rows) -> list[Decision]:
+            await self._lives(rows)
+            decisions = await work.recover(rows, now, settle, own)
+            if decisions:
+                await self._tell(rows)
+            return decisions
+
+        decisions = await self._transact(step, self._doubts["recover"])
+        if decisions:
+            self._news.tell()
+        return decisions
+
+    async def mark(self, run: Run) -> None:
+        async def step(rows: Rows) -> None:
+            await rows.lock_runs([run.id])
+            stored = rows.runs.get(run.id)
+            if stored is None or not stored.state.ended or stored.token != run.token:
+                return
+            if _begins(stored, run):
+                self._fence()
+                if stored.node != run.node:
+                    message = f"the deliveries of {run.id} are in the hands of another node"
+                    raise StoreUnavailable(message, address=self.address)
+            if stored.node == run.node and stored.deliveries != run.deliveries:
+                await rows.reserve(0)
+                await rows.store(
+                    [run.job_id], [Decision(None, (replace(stored, deliveries=run.deliveries),))]
+                )
+
+        await self._transact(step)
+
+    async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
+        async def step(rows: Rows) -> Run | None:
+            await rows.lock_ends([run_id])
+            run = rows.runs.get(run_id)
+            if run is None or run.state.ended or run.cancel_requested:
+                return run
+            flagged = replace(run, cancel_requested=True)
+            if run.state is work.PENDING:
+                why = "cancelled before it started"
+                over = RunState.CANCELLED
+                flagged = replace(flagged, state=over, finished_at=now, error=why)
+            await rows.reserve(0)
+            await rows.store([run.job_id], [Decision(rows.jobs.get(run.job_id), (flagged,))])
+            await self._tell(rows)
+            return flagged
+
+        run = await self._transact(step)
+        self._news.tell()
+        return run
+
+    # the ledger
+
+    async def run(self, run_id: str) -> Run | None:
+        sql = "SELECT data FROM runs WHERE id = $1"
+        data = await self._link.ask(lambda one: one.fetchval(sql, _plain(run_id)))
+        return None if data is None else read_run(data)
+
+    async def runs(
+        self,
+        job_id: str | None = None,
+        *,
+        state: RunState | None = None,
+        node: str | None = None,
+        limit: int = 100,
+    ) -> list[Run]:
+        given = {"job_id": job_id, "node": node}
+        asked = {key: _plain(value) for key, value in given.items() if value is not None}
+        terms = [f"{key} = ${place}" for place, key in enumerate(asked, 2)]
+        if state is not None:  # in the text, so that it is seen to be in an index
+            terms.append(f"state = '{RunState(state).value}'")
+        where = f"WHERE {' AND '.join(terms)}" if terms else ""
+        sql = f"SELECT data FROM runs {where} ORDER BY token DESC, id DESC LIMIT $1"  # noqa: S608 (ours)
+        values = (max(limit, 0), *asked.values())
+        return [read_run(data) for (data,) in await self._link.ask(lambda one: one.fetch(sql, *values))]
+
+    async def skips(self, job_id: str | None = None, *, limit: int = 100) -> list[Skip]:
+        where = "" if job_id is None else "WHERE job_id = $2"
+        sql = f"SELECT data FROM skips {where} ORDER BY number DESC LIMIT $1"  # noqa: S608 (ours)
+        values = (max(limit, 0),) if job_id is None else (max(limit, 0), _plain(job_id))
+        rows = await self._link.ask(lambda one: one.fetch(sql, *values))
+        return [read_skip(data) for (data,) in rows]
+
+    async def prune(self, before: datetime, keep: int) -> int:
+        async def step(rows: Rows) -> int:
+            connection = rows.connection
+            await connection.execute(f"SET LOCAL statement_timeout = '{_PRUNE_TIMEOUT:g}s'")
+            count = 0
+            for sql in (_PRUNE_RUNS, _PRUNE_SKIPS):
+                # What others hold or have deleted is theirs to deal with; nobody waits for us long.
+                tag = await connection.fetchval(
+                    f"WITH gone AS ({sql} RETURNING 1) SELECT count(*) FROM gone",
+                    before, keep, timeout=_PRUNE_TIMEOUT,
+                )
+                count += tag
+            if count:
+                await rows.reserve(0)
+            return count
+
+        return await self._transact(step)
+
+    # nodes and news
+
+    async def beat(self, node: Node) -> None:
+        await self._link.ask(lambda one: nodes.beat(one, node))
+
+    async def nodes(self) -> list[Node]:
+        return await self._link.ask(nodes.all_nodes)
+
+    async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
+        self._link.check()
+        if await self._listener.start():
+            self._news.tell()  # what came before anybody listened
+        return await self._news.wait(timeout)
+
+    async def problems(self) -> list[str]:
+        return sorted(self._problems.values())
+
+
+def _begins(stored: Run, run: Run) -> bool:
+    """Whether ``run`` says that a delivery is about to go out."""
+    sending = {one.target for one in stored.deliveries if one.state == "sending"}
+    return any(one.state == "sending" and one.target not in sending for one in run.deliveries)
+
+
+def _plain(text: str) -> str | None:
+    """None for what PostgreSQL cannot hold, and so has not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return None
+    return None if "\0" in text else text

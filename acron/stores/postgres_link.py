@@ -145,9 +145,18 @@ class Link:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self._opened = True
+        self._opened = False
         self._idle: list[Connection] = []
         self._slots = asyncio.Semaphore(CONNECTIONS)
+
+    def open(self) -> None:
+        self._opened = True
+        self._slots = asyncio.Semaphore(CONNECTIONS)  # of the loop that is running now
+
+    def check(self) -> None:
+        """Raises StoreUnavailable when it is closed."""
+        if not self._opened:
+            raise StoreUnavailable("the store is not open", address=self.target.address)
 
     async def close(self) -> None:
         """Safe twice. What is under way ends on its own."""
@@ -177,8 +186,7 @@ class Link:
     async def ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
         """Do ``question``; again, when it certainly did not happen. Raises StoreError."""
         for turn in range(TRIES):
-            if not self._opened:
-                raise StoreUnavailable("the store is not open", address=self.target.address)
+            self.check()
             last = turn + 1 == TRIES
             try:
                 async with self._connection() as connection:

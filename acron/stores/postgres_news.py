@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from acron.errors import StoreError
-from acron.stores.postgres_link import LOST
+from acron.stores.postgres_link import LOST, hang_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,18 +32,24 @@ class Listener:
         self._own = own  # who we are in notifications
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        self._connection: Connection = None
 
-    async def start(self) -> None:
-        """Listen from now on; returns when it does. Raises StoreUnavailable; safe twice."""
-        if self._task is None:
-            connection = await self._connect()
-            self._task = asyncio.create_task(self._listen(connection), name="acron-listen")
+    async def start(self) -> bool:
+        """Listen from now on; False when it does already. Raises StoreUnavailable."""
+        async with self._starting:
+            if self._task is not None:
+                return False
+            self._connection = await self._connect()
+            self._task = asyncio.create_task(self._listen(), name="acron-listen")
+            return True
 
     async def close(self) -> None:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait({task}, timeout=2.0)
+            await hang_up(self._connection)
 
     async def _connect(self) -> Connection:
         connection = await self._target.connect()
@@ -54,19 +60,18 @@ class Listener:
             raise self._target.unavailable(error) from error
         return connection
 
-    async def _listen(self, connection: Connection) -> None:
+    async def _listen(self) -> None:
         pause = _FIRST_PAUSE
         while True:
             try:
-                await self._watch(connection)
+                await self._watch(self._connection)
             except (asyncpg.PostgresError, *LOST) as error:
                 log.debug("the listening connection was lost: %s", error)
-            finally:
-                connection.terminate()
-            while connection.is_closed():
+            self._connection.terminate()
+            while self._connection.is_closed():
                 await asyncio.sleep(pause)
                 try:
-                    connection = await self._connect()
+                    self._connection = await self._connect()
                 except StoreError as error:
                     log.debug("cannot listen: %s", error)
                     pause = min(2 * pause, _LONGEST_PAUSE)

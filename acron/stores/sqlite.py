@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from msgspec.structs import replace
 
 from acron.abc import Store
 from acron.errors import StoreCorrupt, StoreError, StoreUnavailable
-from acron.model import Decision, Due, End, Outcome, RunState
-from acron.stores import sqlite_prune
+from acron.stores import sqlite_prune, sqlite_work
 from acron.stores.files import Files, unavailable
 from acron.stores.lock import WAIT
 from acron.stores.news import News
 from acron.stores.nodes import NodeFiles
 from acron.stores.sqlite_file import DatabaseFile
-from acron.stores.sqlite_rows import Reader, micros
+from acron.stores.sqlite_rows import OPEN, Reader, micros
 from acron.stores.sqlite_write import Transaction
 
 if TYPE_CHECKING:
@@ -28,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acron.abc import Change, Decide, Settle
-    from acron.model import Job, Node, Run, Skip
+    from acron.model import Decision, End, Job, Node, Run, RunState, Skip
 
 T = TypeVar("T")
 
@@ -36,13 +32,6 @@ T = TypeVar("T")
 POLL = 0.5
 #: How long ``close`` waits for a transaction under way, in seconds.
 _CLOSE_WAIT = 5.0
-
-# A partial index serves only where its own condition is repeated.
-_OPEN = "INDEXED BY runs_open WHERE state IN ('pending', 'running')"
-_RUNNING = f"{_OPEN} AND state = 'running'"
-_UNSENT = "INDEXED BY runs_unsent WHERE unsent = 1"
-_NEWEST = "ORDER BY token DESC, id DESC"
-_DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
 
 
 class SqliteStore(Store):
@@ -187,28 +176,13 @@ class SqliteStore(Store):
                 return False
 
     async def problems(self) -> list[str]:
-        return await self._do(
-            lambda: [f"{self._path}: record {one!r}: {why}" for one, why in self._bad.items()]
-        )
+        bad = await self._ask(lambda reader: reader.still_bad())
+        return [f"{self._path}: record {one!r}: {why}" for one, why in bad.items()]
 
     # definitions
 
     async def write(self, ids: Sequence[str], change: Change, now: datetime) -> list[Decision]:  # noqa: ARG002
-        def write(tx: Transaction) -> list[Decision]:
-            tx.news = True
-            known = tx.known(ids)
-            decisions: list[Decision] = []
-            for job_id in ids:
-                job, runs = known.get(job_id, (None, ()))
-                decision = change(job_id, job, runs, tx.mint)
-                tx.keep(job_id, job, decision)
-                decisions.append(decision)
-                kept = {run.id: run for run in (*runs, *decision.runs)}
-                left = tuple(run for run in kept.values() if not run.state.ended)
-                known[job_id] = (decision.job, left)
-            return decisions
-
-        return await self._transact(write)
+        return await self._transact(lambda tx: sqlite_work.write(tx, ids, change))
 
     async def get(self, job_id: str) -> Job | None:
         found = await self._ask(lambda reader: reader.jobs("WHERE id = ?", (job_id,)))
@@ -222,7 +196,9 @@ class SqliteStore(Store):
 
     async def page(self, after: str = "", limit: int = 1000) -> list[Job]:
         asked = (after, max(limit, 0))
-        return await self._ask(lambda reader: reader.jobs("WHERE id > ? ORDER BY id LIMIT ?", asked))
+        return await self._ask(
+            lambda reader: reader.jobs("WHERE id > ? ORDER BY id LIMIT ?", asked)
+        )
 
     # firing
 
@@ -238,80 +214,28 @@ class SqliteStore(Store):
         *,
         only: str | None = None,
     ) -> list[Decision]:
-        def claim(tx: Transaction) -> list[Decision]:
-            decided: dict[str, Decision] = {}
-            rows = tx.due(now, can_run, limit) if only is None else tx.due_of(only, now, can_run)
-            for _, job_id, _, job, run, live in rows:
-                if job_id in decided:
-                    continue
-                decision = decide(Due(job, run, live), tx.mint)
-                if decision is None:
-                    continue
-                decided[job_id] = decision
-                tx.keep(job_id, job, decision)
-                if len(decided) >= limit:
-                    break
-            return list(decided.values())
-
-        return await self._transact(claim) if limit > 0 else []
+        if limit <= 0:
+            return []
+        return await self._transact(
+            lambda tx: sqlite_work.claim(tx, now, limit, can_run, decide, only)
+        )
 
     async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
-        return await self._transact(lambda tx: _finish(tx, ends, settle)) if ends else []
+        return await self._transact(lambda tx: sqlite_work.finish(tx, ends, settle)) if ends else []
 
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
-        def recover(tx: Transaction) -> list[Decision]:
-            running = tx.nodes(_RUNNING)
-            waiting = tx.nodes(_UNSENT)
-            dead = {node for node in running | waiting if self._nodes.dead(node)}
-            lost = [run for run in tx.runs(_RUNNING, ()) if run.node in dead]
-            lost.sort(key=lambda run: run.token)
-            ends = [
-                End(run_id=run.id, token=run.token, finished_at=now, outcome=_DIED) for run in lost
-            ]
-            decisions = [one for one in _finish(tx, ends, settle) if one is not None]
-            if (own := self._nodes.own) is not None:
-                for node in (waiting & dead) - {own}:
-                    decisions += _adopt(tx, node, own)
-            tx.news = bool(decisions)
-            return decisions
-
-        decisions = await self._transact(recover)
-        await self._do(self._clean_nodes)
+        nodes = self._nodes
+        decisions = await self._transact(
+            lambda tx: sqlite_work.recover(tx, now, settle, nodes.dead, nodes.own)
+        )
+        await self._ask(lambda reader: nodes.clean(set(sqlite_work.nodes_at_work(reader))))
         return decisions
 
-    def _clean_nodes(self) -> None:
-        reader = Reader(self._file.connection(), self._bad)
-        running = reader.nodes(_RUNNING)
-        self._nodes.clean({*running, *reader.nodes(_UNSENT)})
-
     async def mark(self, run: Run) -> None:
-        def mark(tx: Transaction) -> None:
-            for stored in tx.runs("WHERE token = ? AND id = ?", (run.token, run.id)):
-                if (
-                    stored.state.ended
-                    and stored.node == run.node
-                    and stored.deliveries != run.deliveries
-                ):
-                    tx.keep_run(replace(stored, deliveries=run.deliveries))
-
-        await self._transact(mark)
+        await self._transact(lambda tx: sqlite_work.mark(tx, run))
 
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
-        def cancel(tx: Transaction) -> Run | None:
-            for run in tx.runs("WHERE id = ?", (run_id,)):
-                if run.state.ended or run.cancel_requested:
-                    return run
-                changed = replace(run, cancel_requested=True)
-                if run.state is RunState.PENDING:
-                    why = "cancelled before it started"
-                    state = RunState.CANCELLED
-                    changed = replace(changed, state=state, finished_at=now, error=why)
-                tx.keep_run(changed)
-                tx.news = True
-                return changed
-            return None
-
-        return await self._transact(cancel)
+        return await self._transact(lambda tx: sqlite_work.request_cancel(tx, run_id, now))
 
     # the ledger
 
@@ -329,10 +253,12 @@ class SqliteStore(Store):
     ) -> list[Run]:
         asked = {"job_id": job_id, "state": state, "node": node}
         given = {column: value for column, value in asked.items() if value is not None}
-        where = _OPEN if state is not None and not state.ended else "WHERE TRUE"
+        where = OPEN if state is not None and not state.ended else "WHERE TRUE"
         where += "".join(f" AND {column} = ?" for column in given)
         values = (*given.values(), max(limit, 0))
-        return await self._ask(lambda reader: reader.runs(where, values, f"{_NEWEST} LIMIT ?"))
+        return await self._ask(
+            lambda reader: reader.runs(where, values, "ORDER BY token DESC, id DESC LIMIT ?")
+        )
 
     async def skips(self, job_id: str | None = None, *, limit: int = 100) -> list[Skip]:
         where = "TRUE" if job_id is None else "job_id = ?"
@@ -345,26 +271,27 @@ class SqliteStore(Store):
         """In many transactions, so that claims come in between."""
         gone = 0
         for table in (sqlite_prune.RUNS, sqlite_prune.SKIPS):
-            gone += await self._delete(sqlite_prune.delete_old, table, micros(before))
+            gone += await self._delete(table.delete_old, micros(before))
             after: str | None = ""
             while after is not None:
-                look = partial(sqlite_prune.crowded, table=table, after=after, keep=keep)
-                jobs, after = await self._do(lambda look=look: look(self._file.connection()))
+                jobs, after = await self._step(table.crowded, after, keep)
                 for job_id in jobs:
-                    gone += await self._delete(sqlite_prune.delete_excess, table, job_id, keep)
+                    gone += await self._delete(table.delete_excess, job_id, keep)
         return gone
 
-    async def _delete(self, step: Callable[..., int], *asked: Any) -> int:
-        def delete() -> int:
+    async def _delete(self, delete: Callable[..., int], *asked: Any) -> int:
+        gone = count = await self._step(delete, *asked)
+        while count == sqlite_prune.ROWS:
+            count = await self._step(delete, *asked)
+            gone += count
+        return gone
+
+    async def _step(self, step: Callable[..., T], *asked: Any) -> T:
+        def transact() -> T:
             with self._file.writing() as db:
                 return step(db, *asked)
 
-        gone = 0
-        while count := await self._do(delete):
-            gone += count
-            if count < sqlite_prune.ROWS:
-                break
-        return gone
+        return await self._do(transact)
 
     # nodes
 
@@ -378,42 +305,3 @@ class SqliteStore(Store):
         """Who else is at work here, for a message."""
         others = [node for node in self._nodes.all() if node.alive and node.id != self._nodes.own]
         return ", ".join(f"process {node.pid} on {node.host} ({node.app})" for node in others)
-
-
-def _finish(tx: Transaction, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
-    running = tx.ending([end.token for end in ends])
-    jobs: dict[str, Job | None] = {}
-    results: list[Decision | None] = []
-    for end in ends:
-        run, job, opened = running.get(end.token, (None, None, 0))
-        if run is None or run.id != end.run_id:
-            results.append(None)
-            continue
-        del running[end.token]  # no end twice
-        job = jobs.get(run.job_id, job)
-        decision = settle(job, run, end, tx.mint)
-        tx.keep(run.job_id, job, decision)
-        jobs[run.job_id] = job = decision.job
-        results.append(decision)
-        if opened > 1 or (
-            job is not None
-            and job.next_fire_at is not None
-            and job.next_fire_at <= end.finished_at
-        ):
-            tx.news = True  # what waited for this end can go on
-    return results
-
-
-def _adopt(tx: Transaction, node: str, own: str) -> list[Decision]:
-    """Take over what a dead node had to deliver; what it was sending may have arrived."""
-    decisions = []
-    for run in tx.runs(f"{_UNSENT} AND node = ?", (node,)):
-        deliveries = tuple(
-            replace(one, state="unknown") if one.state == "sending" else one
-            for one in run.deliveries
-        )
-        adopted = replace(run, node=own, deliveries=deliveries)
-        tx.keep_run(adopted)
-        job = tx.job(run.job_id)
-        decisions.append(Decision(job, (adopted,)))
-    return decisions

@@ -20,6 +20,23 @@ class Table(NamedTuple):
     jobs: str
     excess: str
 
+    def delete_old(self, db: sqlite3.Connection, before: int) -> int:
+        """Delete up to ``ROWS`` rows older than ``before``; how many there were."""
+        return db.execute(self.old, (before, ROWS)).rowcount
+
+    def crowded(
+        self, db: sqlite3.Connection, after: str, keep: int
+    ) -> tuple[list[str], str | None]:
+        """Among the next jobs after ``after``, those with more than ``keep`` rows; and where to
+        go on, None at the end."""
+        found: list[tuple[str, int]] = db.execute(self.jobs, (after, _JOBS)).fetchall()
+        many = [job_id for job_id, count in found if count > keep]
+        return many, found[-1][0] if len(found) == _JOBS else None
+
+    def delete_excess(self, db: sqlite3.Connection, job_id: str, keep: int) -> int:
+        """Delete up to ``ROWS`` of a job's rows, all but the newest ``keep``."""
+        return db.execute(self.excess, (job_id, ROWS, keep)).rowcount
+
 
 _JOBS_OF = """
 SELECT job_id, count(*) FROM {table} INDEXED BY {table}_job
@@ -52,23 +69,3 @@ DELETE FROM skips WHERE number IN (
     WHERE job_id = ? ORDER BY number DESC LIMIT ? OFFSET ?)
 """,
 )
-
-
-def delete_old(db: sqlite3.Connection, table: Table, before: int) -> int:
-    """Delete up to ``ROWS`` rows older than ``before``; how many there were."""
-    return db.execute(table.old, (before, ROWS)).rowcount
-
-
-def crowded(
-    db: sqlite3.Connection, table: Table, after: str, keep: int
-) -> tuple[list[str], str | None]:
-    """Among the next jobs after ``after``, those with more than ``keep`` rows; and where to go
-    on, None at the end."""
-    found: list[tuple[str, int]] = db.execute(table.jobs, (after, _JOBS)).fetchall()
-    many = [job_id for job_id, count in found if count > keep]
-    return many, found[-1][0] if len(found) == _JOBS else None
-
-
-def delete_excess(db: sqlite3.Connection, table: Table, job_id: str, keep: int) -> int:
-    """Delete up to ``ROWS`` of a job's rows, all but the newest ``keep``."""
-    return db.execute(table.excess, (job_id, ROWS, keep)).rowcount

@@ -18,9 +18,7 @@ from acron.model import Job, Run, RunState, Skip
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterable, Iterator, Sequence
-
-    from acron.model import Decision
+    from collections.abc import Collection, Iterator, Sequence
 
     #: Due when, whose, which pending run of it ("" for the job's instant); and its live runs.
     Row = tuple[datetime, str, str, Job, Run | None, tuple[Run, ...]]
@@ -28,11 +26,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PENDING = RunState.PENDING
-RUNNING = RunState.RUNNING
-UNSENT = frozenset({"pending", "sending"})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY, _SECOND = 86_400_000_000, 1_000_000
 _NEVER = -(1 << 62)
+# A partial index serves only where its own condition is repeated.
+OPEN = "INDEXED BY runs_open WHERE state IN ('pending', 'running')"
+UNSENT = "INDEXED BY runs_unsent WHERE unsent = 1"
 #: How many rows one statement writes: few sizes, so that all of them stay prepared.
 _SIZES = (256, 64, 16, 4, 1)
 
@@ -52,8 +51,8 @@ class _Kind(Generic[T]):
 _Open = tuple[Run, ...]
 _DUE_JOB = _Kind(tuple[Job, _Open])
 _DUE_RUN = _Kind(tuple[Job, Run, _Open])
-_END = _Kind(tuple[Run, Job | None, int])  # type: ignore[arg-type]
-_JOB_AND_OPEN = _Kind(tuple[Job | None, _Open])  # type: ignore[arg-type]
+_END = _Kind(tuple[Run, Job | None, int])
+_JOB_AND_OPEN = _Kind(tuple[Job | None, _Open])
 _raw = msgspec.json.Decoder(list[msgspec.Raw])
 _job = msgspec.json.Decoder(Job)
 _run = msgspec.json.Decoder(Run)
@@ -117,6 +116,8 @@ SELECT min(due_at) FROM (
                 AND jobs.needs IN (SELECT value FROM json_each(?2))
             ORDER BY r.due_at LIMIT 1))
 """
+
+
 def micros(instant: datetime) -> int:
     """Microseconds since 1970 UTC, exact in every year."""
     since = instant - EPOCH
@@ -124,11 +125,13 @@ def micros(instant: datetime) -> int:
 
 
 def instant_of(number: int) -> datetime:
+    """The inverse of ``micros``."""
     return EPOCH + timedelta(microseconds=number)
 
 
 @functools.lru_cache(maxsize=64)
 def many(statement: str, columns: int, rows: int) -> str:
+    """``statement`` with places for so many rows."""
     row = f"({', '.join('?' * columns)})"
     return statement % ", ".join([row] * rows)
 
@@ -234,6 +237,14 @@ class Reader:
     def nodes(self, where: str) -> set[str]:
         rows = self._db.execute(f"SELECT DISTINCT node FROM runs {where}")  # noqa: S608
         return {node for (node,) in rows if node is not None}
+
+    def still_bad(self) -> dict[str, str]:
+        """Those of ``bad`` that have not been mended or removed."""
+        for key in list(self._bad):
+            del self._bad[key]
+            self.jobs("WHERE id = ?", (key,))
+            self.runs("WHERE id = ?", (key,))
+        return dict(self._bad)
 
     def _read(self, kind: _Kind[T], statement: str, asked: Sequence[Any]) -> list[T]:
         text: str = self._db.execute(statement, asked).fetchone()[0]

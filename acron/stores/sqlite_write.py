@@ -31,8 +31,6 @@ _PUT_RUNS = """INSERT INTO runs
 _PUT_SKIPS = "INSERT INTO skips (job_id, recorded_at, data) VALUES %s"
 
 
-
-
 class Transaction(Reader):
     """``keep`` gathers decisions, ``flush`` writes them; ``news`` says whether whoever waits for
     changes should look again. ``mint`` gives fencing tokens, larger than ``minted`` and any

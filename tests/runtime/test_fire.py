@@ -507,3 +507,31 @@ async def test_a_command_that_times_out_keeps_what_it_said(tmp_path: Path) -> No
         run = await app.run_now("slow", wait=True)
     assert run.state is RunState.TIMED_OUT
     assert (run.output or "").strip() == "begun"
+
+
+async def test_reboot_fires_once_when_a_store_goes_from_no_node_to_one(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "jobs.json")
+    booted: list[str] = []
+
+    def make(name: str) -> Acron:
+        app = Acron(path, clock=acron_time.clock)
+
+        @app.job("@reboot")
+        async def boot() -> None:
+            booted.append(name)
+
+        return app
+
+    async with make("first"):
+        await acron_time.advance(minutes=5)
+        async with make("second"):
+            await acron_time.advance(minutes=5)
+    assert booted == ["first"]
+    async with make("third") as app:
+        await acron_time.advance(minutes=5)
+        assert (await app.get("boot")).state == "scheduled"
+        runs = await app.runs("boot")
+    assert booted == ["first", "third"]
+    assert len({run.scheduled_at for run in runs}) == 2

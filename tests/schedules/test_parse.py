@@ -181,6 +181,9 @@ REFUSED = [
     ("RRULE:BYDAY=MO", "needs a FREQ", 0, "FREQ=DAILY"),
     ("RRULE:FREQ=DAILY;COUNT=3", "DTSTART", 17, "DTSTART"),
     ("RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", "never fires", 0, "day that exists"),
+    ("RRULE:FREQ=DAILY;BYDAY=1MO", "FREQ of months", 17, "MONTHLY"),
+    ("RRULE:FREQ=DAILY;BYSETPOS=2", "FREQ of weeks", 17, "MONTHLY"),
+    ("RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "never fires", 0, "day that exists"),
     ("hello world", "not a schedule", 0, "0 9 * * 1-5"),
     ("9am", "not a schedule", 0, "weekdays at 9am"),
 ]

@@ -1,0 +1,144 @@
+"""The transactions of an SQLite store, as functions of what is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from acron.model import Decision, Due, End, Outcome, RunState
+from acron.stores.sqlite_rows import OPEN, UNSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
+
+    from acron.abc import Change, Decide, Settle
+    from acron.model import Job, Run
+    from acron.stores.sqlite_rows import Reader
+    from acron.stores.sqlite_write import Transaction
+
+_RUNNING = f"{OPEN} AND state = 'running'"
+_DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
+
+
+def write(tx: Transaction, ids: Sequence[str], change: Change) -> list[Decision]:
+    """See ``Store.write``, and so with the others."""
+    tx.news = True
+    known = tx.known(ids)
+    decisions: list[Decision] = []
+    for job_id in ids:
+        job, runs = known.get(job_id, (None, ()))
+        decision = change(job_id, job, runs, tx.mint)
+        tx.keep(job_id, job, decision)
+        decisions.append(decision)
+        kept = {run.id: run for run in (*runs, *decision.runs)}
+        left = tuple(run for run in kept.values() if not run.state.ended)
+        known[job_id] = (decision.job, left)
+    return decisions
+
+
+def claim(
+    tx: Transaction,
+    now: datetime,
+    limit: int,
+    can_run: Collection[str],
+    decide: Decide,
+    only: str | None,
+) -> list[Decision]:
+    """Rows are read as they are asked for, so that a claim costs what it takes."""
+    decided: dict[str, Decision] = {}
+    rows = tx.due(now, can_run, limit) if only is None else tx.due_of(only, now, can_run)
+    for _, job_id, _, job, run, live in rows:
+        if job_id in decided:
+            continue
+        decision = decide(Due(job, run, live), tx.mint)
+        if decision is None:
+            continue
+        decided[job_id] = decision
+        tx.keep(job_id, job, decision)
+        if len(decided) >= limit:
+            break
+    return list(decided.values())
+
+
+def finish(tx: Transaction, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+    """Ends of one job see each other."""
+    running = tx.ending([end.token for end in ends])
+    jobs: dict[str, Job | None] = {}
+    results: list[Decision | None] = []
+    for end in ends:
+        run, job, opened = running.get(end.token, (None, None, 0))
+        if run is None or run.id != end.run_id:
+            results.append(None)
+            continue
+        del running[end.token]  # no end twice
+        job = jobs.get(run.job_id, job)
+        decision = settle(job, run, end, tx.mint)
+        tx.keep(run.job_id, job, decision)
+        jobs[run.job_id] = job = decision.job
+        results.append(decision)
+        if opened > 1 or (
+            job is not None and job.next_fire_at is not None and job.next_fire_at <= end.finished_at
+        ):
+            tx.news = True  # what waited for this end can go on
+    return results
+
+
+def recover(
+    tx: Transaction, now: datetime, settle: Settle, dead: Callable[[str], bool], own: str | None
+) -> list[Decision]:
+    """``dead`` says whether a node is; ``own`` takes over what they had to deliver."""
+    waiting = tx.nodes(UNSENT)
+    lost_nodes = {node for node in tx.nodes(_RUNNING) | waiting if dead(node)}
+    lost = [run for run in tx.runs(_RUNNING, ()) if run.node in lost_nodes] if lost_nodes else []
+    lost.sort(key=lambda run: run.token)
+    ends = [End(run_id=run.id, token=run.token, finished_at=now, outcome=_DIED) for run in lost]
+    decisions = [one for one in finish(tx, ends, settle) if one is not None]
+    if own is not None:
+        for node in (waiting & lost_nodes) - {own}:
+            decisions += _adopt(tx, node, own)
+    tx.news = bool(decisions)
+    return decisions
+
+
+def _adopt(tx: Transaction, node: str, own: str) -> list[Decision]:
+    """Take over what a dead node had to deliver; what it was sending may have arrived."""
+    decisions = []
+    for run in tx.runs(f"{UNSENT} AND node = ?", (node,)):
+        deliveries = tuple(
+            replace(one, state="unknown") if one.state == "sending" else one
+            for one in run.deliveries
+        )
+        adopted = replace(run, node=own, deliveries=deliveries)
+        tx.keep_run(adopted)
+        decisions.append(Decision(tx.job(run.job_id), (adopted,)))
+    return decisions
+
+
+def nodes_at_work(reader: Reader) -> set[str]:
+    """Nodes with a run to end or a delivery to make."""
+    return reader.nodes(_RUNNING) | reader.nodes(UNSENT)
+
+
+def mark(tx: Transaction, run: Run) -> None:
+    """Only the deliveries, and only of that very claim."""
+    for stored in tx.runs("WHERE token = ? AND id = ?", (run.token, run.id)):
+        same_claim = stored.state.ended and stored.node == run.node
+        if same_claim and stored.deliveries != run.deliveries:
+            tx.keep_run(replace(stored, deliveries=run.deliveries))
+
+
+def request_cancel(tx: Transaction, run_id: str, now: datetime) -> Run | None:
+    """A pending run ends, a running one is flagged."""
+    for run in tx.runs("WHERE id = ?", (run_id,)):
+        if run.state.ended or run.cancel_requested:
+            return run
+        changed = replace(run, cancel_requested=True)
+        if run.state is RunState.PENDING:
+            why = "cancelled before it started"
+            changed = replace(changed, state=RunState.CANCELLED, finished_at=now, error=why)
+        tx.keep_run(changed)
+        tx.news = True
+        return changed
+    return None
