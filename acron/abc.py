@@ -172,8 +172,10 @@ class Store(ABC):
         """Jobs of that name, case-insensitive, by id."""
 
     @abstractmethod
-    async def page(self, after: str = "", limit: int = 1000) -> list[Job]:
-        """Jobs with an id greater than ``after``, ordered by id."""
+    async def page(
+        self, after: str = "", limit: int = 1000, *, app: str | None = None
+    ) -> list[Job]:
+        """Jobs with an id greater than ``after``, ordered by id; of one ``app`` when given."""
 
     async def on_start(self) -> list[Job]:
         """The jobs of ``@reboot``. By default found among all; a store of millions knows better."""

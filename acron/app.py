@@ -18,20 +18,22 @@ from acron.actions import load_actions
 from acron.actions.call import CallAction
 from acron.adapters import load_adapters
 from acron.clock import SystemClock
-from acron.config import home_dir, load_settings, store_url
-from acron.errors import InvalidJob, JobConflict, WrongLoop
+from acron.config import check_settings, home_dir, load_settings, store_url
+from acron.declared import declare, pause_orphans
+from acron.errors import InvalidJob, WrongLoop
 from acron.events import Event, Events
-from acron.model import Decision, Job, Node, Run, Settings
+from acron.model import Job, Node, Run, Settings
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
+from acron.runtime.run import contain_children
 from acron.stores import open_store
 from acron.threads import Threads
-from acron.timetable import bind, name_calendars
+from acron.timetable import name_calendars
 from acron.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from acron.abc import Adapter, CronScheduler, Store
@@ -70,24 +72,27 @@ class Acron(Verbs):
         overrides: dict[str, Any] = {key: one for key, one in given.items() if one is not None}
         if settings is None:
             settings = load_settings(**overrides)
-        elif overrides:
-            settings = replace(settings, **overrides)
+        else:
+            settings = check_settings(replace(settings, **overrides))
         self.app = app
         self.settings = settings
         self.tz = settings.tz or "UTC"
         name_calendars(settings.calendars)
         self.clock = clock or SystemClock()
         self._threads = Threads(settings.max_threads)
+        self._senders = Threads(settings.max_threads, "acron-deliver")
         self._call = CallAction(self._threads)
         self._actions = {"call": self._call, **load_actions()}
         self._adapters = dict(adapters or {})
         self._provider = provider
-        self._home_store = None if isinstance(store, str) else store
+        self._given = None if isinstance(store, str) else store
         self._declared: dict[str, dict[str, Any]] = {}
         self._events = Events()
         self._store: Store | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runtime: Runtime | None = None
+        self._opening = asyncio.Lock()
+        self._readers = 0  # that opened the store for themselves
 
     # --- declaring ---
 
@@ -126,6 +131,8 @@ class Acron(Verbs):
         An object whose methods were declared (a Cog's) also binds them.
         """
         self._call.provide(*objects)
+        if self._runtime is not None:
+            self._runtime.wake()  # a job that waited for its method may be owed
 
     def _name_of(self, function: Callable[..., Any]) -> str:
         return self._call.name_of(function)
@@ -185,17 +192,18 @@ class Acron(Verbs):
         ]
         for number in signals:
             loop.add_signal_handler(number, on_signal, number)
+        contain_children(loop)  # the loop is ours: a job's child tasks shall not end it either
         try:
             async with self:
                 await stop.wait()
         finally:
+            loop.set_task_factory(None)
             for number in signals:
                 loop.remove_signal_handler(number)
 
     async def drain(self) -> None:
         """Take no new runs; wait for the running ones, then interrupt them. Bounded."""
-        if self._runtime is not None:
-            await self._runtime.drain(self.settings.drain_timeout)
+        await self._firing().drain(self.settings.drain_timeout)
 
     async def tick(self) -> int:
         """Fire all that is due now, once; how many runs were started."""
@@ -203,6 +211,7 @@ class Acron(Verbs):
 
     def events(self) -> AsyncIterator[Event]:
         """What happens in this process from now on, until the app is closed."""
+        _ = self.store  # of this loop only
         return self._events.subscribe()
 
     async def run_now(self, ref: str, *, wait: bool = False) -> Run:
@@ -214,9 +223,7 @@ class Acron(Verbs):
         run = await self._enqueue(ref)
         if not wait:
             return run
-        return await (
-            self.wait(run.id) if self._runtime is None else self._runtime.ended_run(run.id)
-        )
+        return await self.wait(run.id)
 
     async def run_here(self, ref: str) -> Run:
         """``run_now`` in this process, without a trigger (see ``attached``): its end.
@@ -230,8 +237,15 @@ class Acron(Verbs):
             raise InvalidJob(message, job_id=job.id, where="$.call")
         run = await self._enqueue(job.id)
         while (run := await self.get_run(run.id)).state == "pending":
-            await firing.fire_pending(run.job_id)
-        return await firing.ended_run(run.id)
+            if not await firing.tick_one(run.job_id):
+                await self._wait_for(run.id)
+        return await self.wait(run.id)
+
+    async def _wait_for(self, run_id: str) -> None:
+        if self._runtime is None or run_id not in self._runtime.attempts:
+            await asyncio.sleep(0.2)
+        else:
+            await self._runtime.attempts.wait(run_id, 1.0)
 
     @property
     def store(self) -> Store:
@@ -253,10 +267,18 @@ class Acron(Verbs):
 
     @contextlib.asynccontextmanager
     async def _reading(self) -> AsyncIterator[Store]:
-        if self._store is not None:
-            yield self.store
-            return
-        async with self.attached():
+        if self._store is None or self._readers:
+            self._readers += 1
+            try:
+                async with self._opening:
+                    if self._store is None:
+                        await self._open(node=False)
+                yield self.store
+            finally:
+                self._readers -= 1
+                if not self._readers:
+                    await self._close()
+        else:
             yield self.store
 
     def _firing(self) -> Runtime:
@@ -277,9 +299,9 @@ class Acron(Verbs):
             message = "this Acron is open already"
             raise WrongLoop(message)
         self._loop = asyncio.get_running_loop()
-        if self._home_store is None:
-            self._home_store = open_store(store_url(self.settings), self.home)
-        store = self._home_store
+        if self._given is None:
+            self._given = open_store(store_url(self.settings), self.home)
+        store = self._given
         now = self.clock.now()
         self._node = Node(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}",
@@ -297,10 +319,12 @@ class Acron(Verbs):
         self._store = store
 
     async def _begin(self, *, trigger: bool) -> None:
-        await self._sync_declared()
+        await self._sync_declared(trigger=trigger)
         root = self.store.directory or self.home
         adapters = {**load_adapters(root), **self._adapters}
         self._threads.open()
+        self._senders.open()
+        self._events.open()
         self._runtime = Runtime(
             store=self.store,
             actions=self._actions,
@@ -310,6 +334,7 @@ class Acron(Verbs):
             clock=self.clock,
             events=self._events,
             threads=self._threads,
+            senders=self._senders,
             settings=self.settings,
             node=self._node,
         )
@@ -321,7 +346,7 @@ class Acron(Verbs):
             if self._runtime is not None:
                 await self._runtime.stop(self.settings.drain_timeout)
                 self._events.close()
-                await self._threads.close(1.0)
+                await asyncio.gather(self._threads.close(1.0), self._senders.close(1.0))
         finally:
             self._runtime = None
             if store is not None:
@@ -329,45 +354,14 @@ class Acron(Verbs):
             self._store = None
             self._loop = None
 
-    async def _sync_declared(self) -> None:
-        """The code's definitions win; progress stays. What is declared no more is paused."""
-        jobs = [self._declared_job(record) for record in self._declared.values()]
+    async def _sync_declared(self, *, trigger: bool) -> None:
+        jobs = {record["id"]: self._declared_job(record) for record in self._declared.values()}
         now = self.clock.now()
-        new = {job.id: job for job in jobs}
-        gone = f"no longer declared by app {self.app!r}"
-        others = frozenset[str]().union(
-            *(
-                node.offers
-                for node in await self.store.nodes()
-                if node.alive and node.app == self.app and node.id != self._node.id
-            )
-        )
-        orphans = [
-            job.id
-            async for job in self.jobs()
-            if job.app == self.app
-            and job.id not in new
-            and job.paused is None
-            and job.action.needs not in others
-        ]
-
-        def change(
-            job_id: str, old: Job | None, _: Sequence[Run], __: Callable[[], int]
-        ) -> Decision:
-            job = new.get(job_id)
-            if job is None:
-                return Decision(None if old is None else replace(old, paused=gone))
-            if old is None:
-                return bind(job, None, now)
-            if old.app != self.app:
-                owner = f"app {old.app!r}" if old.app else "a job added at run time"
-                message = f"the id {job_id!r} belongs to {owner}; give the declared job another id"
-                raise JobConflict(message, job_id=job_id)
-            paused = None if old.paused == gone else old.paused
-            return bind(replace(job, paused=paused, extra=old.extra), old, now)
-
-        if new or orphans:
-            await self.store.write([*new, *orphans], change, now)
+        await declare(self.store, self.app, jobs, now)
+        if jobs and trigger:
+            nodes = await self.store.nodes()
+            others = [node for node in nodes if node.alive and node.id != self._node.id]
+            await pause_orphans(self.store, self.app, jobs, others, now)
 
     def _declared_job(self, record: dict[str, Any]) -> Job:
         job = job_from_record(record)

@@ -56,6 +56,13 @@ def load_settings(
     return Settings(**(_from_file(folder / FILE) | named))
 
 
+def check_settings(settings: Settings) -> Settings:
+    """``settings`` made by a program, if they can be used. Raises ConfigError."""
+    for name in _TYPES:
+        _value(name, getattr(settings, name), name)
+    return settings
+
+
 def home_dir(settings: Settings) -> Path:
     """Where jobs, outputs and plugins live; absolute."""
     return Path(settings.home or user_data_dir("acron")).expanduser().absolute()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 from msgspec import Struct
 
@@ -78,7 +79,8 @@ class Events:
 
     def __init__(self, *, buffer: int = 10_000) -> None:
         self._buffer = buffer
-        self._listeners: set[_Listener] = set()
+        self._listeners: WeakSet[_Listener] = WeakSet()
+        self._closed = False
 
     @property
     def wanted(self) -> bool:
@@ -89,26 +91,28 @@ class Events:
         for listener in self._listeners:
             listener.put(event)
 
+    def open(self) -> None:
+        self._closed = False
+
     def close(self) -> None:
         """End every iterator once it has given what it holds."""
+        self._closed = True
         for listener in self._listeners:
             listener.close()
 
     def subscribe(self) -> AsyncIterator[Event]:
-        """All events from this call on, until the app is closed."""
+        """All events from this call on, until the app is closed or the iterator is dropped."""
         listener = _Listener(self._buffer)
-        self._listeners.add(listener)
-        return self._iterate(listener)
-
-    async def _iterate(self, listener: _Listener) -> AsyncIterator[Event]:
-        try:
-            while (event := await listener.get()) is not None:
-                yield event
-        finally:
-            self._listeners.discard(listener)
+        if self._closed:
+            listener.close()
+        else:
+            self._listeners.add(listener)
+        return listener
 
 
 class _Listener:
+    """An iterator over what was put in; holds the newest ``buffer`` events."""
+
     def __init__(self, buffer: int) -> None:
         self._events: deque[Event] = deque()
         self._buffer = buffer
@@ -127,12 +131,15 @@ class _Listener:
         self._closed = True
         self._wake.set()
 
-    async def get(self) -> Event | None:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
         while not self._events and not self._closed:
             self._wake.clear()
             await self._wake.wait()
         if not self._events:
-            return None
+            raise StopAsyncIteration
         if self._dropped:
             count, self._dropped = self._dropped, 0
             return Dropped(self._events[0].at, count)

@@ -41,6 +41,7 @@ class RunState(StrEnum):
 class SkipReason(StrEnum):
     """Why an occurrence did not run."""
 
+    CHANGED = "changed"  # the schedule was changed before it could start
     COALESCED = "coalesced"  # a newer instant of the same backlog stood for it
     LIMIT = "limit"  # beyond catch_up_limit
     MISFIRE = "misfire"  # later than its grace

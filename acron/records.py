@@ -9,6 +9,7 @@ Durations are seconds, or text as in schedules; instants are ISO 8601.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -28,6 +29,7 @@ from acron.model import (
     Custom,
     Job,
     Policy,
+    Retry,
     Run,
     Skip,
 )
@@ -256,10 +258,19 @@ def _check_policy(policy: Policy) -> None:
             raise InvalidJob(f"must be at least 1, not {value}", where=f"$.{key}")
     if policy.timeout == 0:
         raise InvalidJob("must be longer than nothing", where="$.timeout")
-    if policy.retry is not None and policy.retry.attempts < 1:
-        raise InvalidJob("must be at least 1", where="$.retry.attempts")
+    if policy.retry is not None:
+        _check_retry(policy.retry)
     if policy.start and policy.until and policy.until <= policy.start:
         raise InvalidJob("must be later than start", where="$.until")
+
+
+def _check_retry(retry: Retry) -> None:
+    if retry.attempts < 1:
+        raise InvalidJob("must be at least 1", where="$.retry.attempts")
+    for key, least in (("delay", 0), ("factor", 1), ("max_delay", 0), ("jitter", 0)):
+        value = getattr(retry, key)
+        if not least <= value < math.inf:
+            raise InvalidJob(f"must be at least {least}, not {value}", where=f"$.retry.{key}")
 
 
 def _retry(value: Any) -> dict[str, Any]:

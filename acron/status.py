@@ -28,6 +28,7 @@ class Status(Struct, frozen=True, kw_only=True):
     next_fire_at: datetime | None = None
     running: int = 0
     parked: tuple[str, ...] = ()  # jobs that no live node can run
+    errors: tuple[str, ...] = ()  # jobs whose next instant cannot be computed
     abandoned: tuple[str, ...] = ()  # coroutines and threads that would not end
     problems: tuple[str, ...] = ()
     nodes: tuple[Node, ...] = ()
@@ -68,19 +69,23 @@ def judge(
     jobs: int,
     next_fire_at: datetime | None,
     parked: tuple[str, ...],
+    errors: tuple[str, ...],
     problems: tuple[str, ...],
 ) -> Status:
-    """One status from all nodes: the best of them stands for the store."""
-    if not nodes:
+    """One status from all nodes: the best of those with a trigger stands for the store."""
+    pulling = [node for node in nodes if node.provider]
+    if not pulling:
         return Status(
             state="not running",
             store=store,
             jobs=jobs,
             next_fire_at=next_fire_at,
+            errors=errors,
             problems=problems,
+            nodes=tuple(nodes),
         )
     ranked = sorted(
-        nodes,
+        pulling,
         key=lambda node: (
             _BEST_FIRST.index(health(node, now)),
             -(node.heartbeat_at or node.started_at).timestamp(),
@@ -98,6 +103,7 @@ def judge(
         next_fire_at=next_fire_at,
         running=sum(node.running for node in nodes if node.alive),
         parked=parked,
+        errors=errors,
         abandoned=tuple(label for node in nodes if node.alive for label in node.abandoned),
         problems=problems,
         nodes=tuple(ranked),

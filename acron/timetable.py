@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from acron.errors import ConfigError, ScheduleError
+from acron.errors import ConfigError, InvalidJob, ScheduleError
 from acron.model import PROGRESS, Decision, Job, Skip, SkipReason
 from acron.schedules import Calendar, Once, bounded, parse, refuse_past
 
@@ -111,34 +112,43 @@ def on_start(job: Job, now: datetime) -> Job:
     return replace(job, cursor=now - TICK, next_fire_at=now)
 
 
-def bind(new: Job, old: Job | None, now: datetime) -> Decision:
+def bind(new: Job, old: Job | None, now: datetime, *, past: bool = False) -> Decision:
     """Store ``new`` in the place of ``old``: the declaration is new's, the progress old's.
 
     A schedule is anchored when its text is first seen or changes; other edits, pause and resume
-    leave the lattice alone. What came due during a pause becomes one counted skip.
+    leave the lattice alone. What came due during a pause becomes one counted skip. A moment
+    that is long past is refused, unless ``past``: then it is taken, and missed.
+    Raises ScheduleError, InvalidJob.
     """
-    if old is not None and _timing(old) == _timing(new):
-        kept = {name: getattr(old, name) for name in PROGRESS}
-        changed = replace(old, **{name: getattr(new, name) for name in _DECLARED})
-        job = replace(new, **kept | {"revision": old.revision + (changed != old)})
-        if job.error is not None:
-            return Decision(_mended(job, now))
-        return _resume(job, now) if _resumes(old, job) else Decision(job)
-    fresh = replace(
-        new,
-        created_at=now if old is None else old.created_at,
-        revision=1 if old is None else old.revision + 1,
-        last_fire_at=None if old is None else old.last_fire_at,
-    )
-    return Decision(_anchor(fresh, now))
+    if old is None or _timing(old) != _timing(new):
+        fresh = replace(
+            new,
+            created_at=now if old is None else old.created_at,
+            revision=1 if old is None else old.revision + 1,
+            last_fire_at=None if old is None else old.last_fire_at,
+        )
+        skips = () if old is None else _given_up(old, now)
+        return Decision(_anchor(fresh, now, past=past), skips=skips)
+    kept = {name: getattr(old, name) for name in PROGRESS}
+    changed = replace(old, **{name: getattr(new, name) for name in _DECLARED})
+    job = replace(new, **kept | {"revision": old.revision + (changed != old)})
+    if job.error is not None or job.policy.repeat != old.policy.repeat:
+        job = _mended(job, now)
+    return _resume(job, now) if old.paused is not None and job.paused is None else Decision(job)
 
 
 def _mended(job: Job, now: datetime) -> Job:
-    """A job whose calendar failed, tried once more. Raises ScheduleError if it still does."""
-    return advance(replace(job, error=None), timetable(job), job.cursor or now)
+    """A job whose calendar failed, tried once more, or whose number of fires has changed."""
+    over = job.policy.repeat is not None and job.fired >= job.policy.repeat
+    if over:
+        return replace(job, error=None, completed=True, next_fire_at=None)
+    try:
+        return advance(replace(job, error=None), timetable(job), job.cursor or now)
+    except ScheduleError as error:
+        return replace(job, error=str(error))
 
 
-def _anchor(job: Job, now: datetime) -> Job:
+def _anchor(job: Job, now: datetime, *, past: bool) -> Job:
     policy = job.policy
     plain = parse(
         job.schedule,
@@ -149,8 +159,11 @@ def _anchor(job: Job, now: datetime) -> Job:
         fold=policy.fold,
         calendars=CALENDARS,
     )
-    refuse_past(plain, now, ONE_SHOT_GRACE if policy.grace is None else policy.grace, job.schedule)
+    if not past:
+        late = ONE_SHOT_GRACE if policy.grace is None else policy.grace
+        refuse_past(plain, now, late, job.schedule)
     schedule = bounded(plain, policy.start, policy.until)
+    _check_jitter(policy.jitter, schedule, now)
     cursor = min(now, plain.at - TICK) if isinstance(plain, Once) else now
     bound = replace(
         job, bound=str(plain), fired=0, failures=0, completed=False, error=None, next_fire_at=None
@@ -174,23 +187,58 @@ def _timing(job: Job) -> tuple[object, ...]:
 _DECLARED = tuple(name for name in Job.__struct_fields__ if name not in PROGRESS)
 
 
-def _resumes(old: Job, new: Job) -> bool:
-    return old.paused is not None and new.paused is None and new.state == "scheduled"
+def _check_jitter(jitter: float, schedule: Schedule, now: datetime) -> None:
+    """A jitter as long as the period would let a later instant overtake an earlier one."""
+    if not jitter:
+        return
+    for earlier, later in pairwise(schedule.upcoming(now, 10)):
+        period = (later - earlier).total_seconds()
+        if jitter >= period:
+            message = f"jitter must be shorter than the period of {period:g} s, not {jitter:g} s"
+            raise InvalidJob(message, where="$.jitter")
 
 
 def _resume(job: Job, now: datetime) -> Decision:
-    schedule = timetable(job)
-    if not schedule.recurring or job.cursor is None:
+    """Take up a paused job. Its failures are forgiven; of what came due a one-shot is still
+    owed within its grace, and all else is a counted skip."""
+    job = replace(job, failures=0)
+    if job.state != "scheduled" or job.cursor is None:
         return Decision(job)
+    schedule = timetable(job)
     newest = schedule.last_at(now)
     if newest is None or newest <= job.cursor:
         return Decision(job)
-    missed = Skip(
-        job_id=job.id,
-        scheduled_at=newest,
-        reason=SkipReason.PAUSED,
-        count=schedule.count(job.cursor, newest),
-        first_at=schedule.next_after(job.cursor),
-        recorded_at=now,
+    late = (now - newest).total_seconds()
+    if not schedule.recurring and late <= grace(job, schedule, newest):
+        return Decision(job)
+    missed = _counted(job, schedule, newest, SkipReason.PAUSED, now)
+    return Decision(advance(job, schedule, newest), skips=missed)
+
+
+def _given_up(old: Job, now: datetime) -> tuple[Skip, ...]:
+    """What the schedule before a change still owed: its instants end in the ledger too."""
+    if old.completed or old.error is not None or old.cursor is None:
+        return ()
+    schedule = timetable(old)
+    newest = schedule.last_at(now)
+    if newest is None or newest <= old.cursor:
+        return ()
+    reason = SkipReason.CHANGED if old.paused is None else SkipReason.PAUSED
+    return _counted(old, schedule, newest, reason, now)
+
+
+def _counted(
+    job: Job, schedule: Schedule, newest: datetime, reason: SkipReason, now: datetime
+) -> tuple[Skip, ...]:
+    """One row for all instants after the job's cursor, up to ``newest``."""
+    cursor = job.cursor or newest - TICK
+    return (
+        Skip(
+            job_id=job.id,
+            scheduled_at=newest,
+            reason=reason,
+            count=schedule.count(cursor, newest),
+            first_at=schedule.next_after(cursor),
+            recorded_at=now,
+        ),
     )
-    return Decision(advance(job, schedule, newest), skips=(missed,))

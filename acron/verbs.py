@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
@@ -309,6 +308,7 @@ class Verbs(ABC):
             jobs=len(jobs),
             next_fire_at=min((job.due_at for job in waiting if job.due_at), default=None),
             parked=tuple(job.id for job in waiting if live and job.action.needs not in offers),
+            errors=tuple(job.id for job in jobs if job.state == "error"),
             problems=problems,
         )
 
@@ -340,7 +340,11 @@ class Verbs(ABC):
         return run
 
     async def wait(self, run_id: str) -> Run:
-        """The run at its durable end, by whichever process runs it."""
-        while not (run := await self.get_run(run_id)).state.ended:  # noqa: ASYNC110 (another process ends it)
-            await asyncio.sleep(0.2)
+        """The run at its durable end, whichever process runs it. Raises JobNotFound."""
+        while not (run := await self.get_run(run_id)).state.ended:
+            await self._wait_for(run_id)
         return run
+
+    @abstractmethod
+    async def _wait_for(self, run_id: str) -> None:
+        """Until it is worth looking at the run again."""

@@ -11,10 +11,12 @@ from acron import (
     Acron,
     AmbiguousJob,
     Command,
+    ConfigError,
     InvalidJob,
     JobConflict,
     JobNotFound,
     ScheduleError,
+    Settings,
     WrongLoop,
 )
 from acron.events import Delivered, Finished, Progressed, Skipped, Started
@@ -178,6 +180,9 @@ async def test_declared_jobs_follow_the_code(acron_time: VirtualTime) -> None:
             @app.job(schedule, id="news", **policies)
             async def news() -> None: ...
 
+        @app.job("every 9h")
+        async def other() -> None: ...
+
         return app
 
     async with make("every 2h") as app:
@@ -293,3 +298,83 @@ async def test_attached_fires_nothing_by_itself(acron_time: VirtualTime) -> None
         run = await app.run_here("ping")
         assert (run.output, run.scheduled_at) == ("pong", None)
     assert ran == 2
+
+
+async def test_an_app_that_declares_nothing_pauses_nothing(acron_time: VirtualTime) -> None:
+    store = MemoryStore()
+    app = Acron(store, clock=acron_time.clock)
+
+    @app.job("every 2h")
+    async def news() -> None: ...
+
+    async with app:
+        pass
+    async with Acron(store, clock=acron_time.clock).attached(firing=True) as client:
+        await client.tick()
+    async with Acron(store, clock=acron_time.clock) as daemon:
+        assert (await daemon.get("news")).state == "scheduled"
+
+
+async def test_an_edited_schedule_leaves_no_instant_behind(
+    app: Acron, acron_time: VirtualTime
+) -> None:
+    await app.add("every 1h", "nobody", id="one")
+    await acron_time.advance(hours=3, minutes=30)
+    await app.edit("one", schedule="every 2h")
+    (skip,) = await app.skips("one")
+    assert (skip.reason, skip.count) == ("changed", 3)
+
+
+async def test_readers_share_the_store_that_they_open(acron_time: VirtualTime) -> None:
+    app = Acron("memory://", clock=acron_time.clock)
+    async with app:
+        await app.add("every 1h", Command("a"), id="one")
+    jobs = await asyncio.gather(*(app.get("one") for _ in range(5)))
+    assert {job.id for job in jobs} == {"one"}
+
+
+async def test_settings_made_by_hand_are_checked() -> None:
+    with pytest.raises(ConfigError, match="max_running"):
+        Acron("memory://", settings=Settings(max_running=0))
+
+
+async def test_a_declared_moment_long_past_is_missed_not_refused(
+    acron_time: VirtualTime,
+) -> None:
+    app = Acron("memory://", clock=acron_time.clock)
+
+    @app.job("2020-01-01T09:00")
+    async def old() -> None: ...
+
+    async with app:
+        await acron_time.advance(minutes=2)
+        (skip,) = await app.skips("old")
+        assert (await app.get("old")).state == "completed"
+    assert skip.reason == "misfire"
+
+
+async def test_a_late_listener_ends_at_once(acron_time: VirtualTime) -> None:
+    app = Acron("memory://", clock=acron_time.clock)
+    async with app:
+        events = app.events()
+        await app.drain()
+    assert [event async for event in events] == []
+    with pytest.raises(WrongLoop):
+        app.events()
+
+
+async def test_repeat_can_be_raised_and_lowered(app: Acron, acron_time: VirtualTime) -> None:
+    @app.action
+    async def ping() -> None: ...
+
+    await app.add("every 1m", ping, id="one", repeat=2)
+    await acron_time.advance(minutes=5)
+    assert (await app.get("one")).state == "completed"
+    await app.edit("one", repeat=5)
+    await acron_time.advance(minutes=2)
+    fired = (await app.get("one")).fired
+    assert fired > 2
+    await app.edit("one", repeat=1)
+    await acron_time.advance(minutes=5)
+    job = await app.get("one")
+    assert (job.state, job.fired) == ("completed", fired)

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from acron.cli import calendar, daemon, demo, jobs, runs  # noqa: F401 (each declares verbs)
+from acron.cli import (  # noqa: F401 (each declares verbs)
+    calendar,
+    daemon,
+    demo,
+    forecast,
+    jobs,
+    moving,
+    runs,
+)
 from acron.cli.base import Usage, app
 from acron.errors import AcronError, InvalidJob
 from acron.text import one_line
@@ -21,12 +29,13 @@ from acron.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules.
+#: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules, of stores.
 VERBS = (
     *("run", "status", "tick"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
     *("run-now", "cancel", "runs", "output"),
-    *("next", "explain", "demo"),
+    *("next", "explain", "simulate", "demo"),
+    *("export", "import"),
 )
 app.registered_commands.sort(key=lambda one: VERBS.index(one.name or ""))
 

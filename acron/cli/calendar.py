@@ -37,7 +37,7 @@ def explain(
 ) -> None:
     """Tell what a schedule text means, and when it fires next."""
     app = target.acron()  # whose settings may name calendars
-    place = _zone(tz) if tz else app.tz
+    place = zone_name(tz) if tz else app.tz
     now = SystemClock().now()
     told = explain_schedule(parse(schedule, tz=place, now=now, calendars=CALENDARS), now, place)
     if not as_json:
@@ -72,8 +72,8 @@ def next_(
     app = target.acron()
     now = SystemClock().now()
     job, trouble = _find(app, what) if target.app or _has_store(app) else (None, None)
-    place = _zone(tz) if tz else job.tz if job else app.tz
-    since = now if start is None else _instant(start, place)
+    place = zone_name(tz) if tz else job.tz if job else app.tz
+    since = now if start is None else instant(start, place)
     if job is not None:
         instants = _of_job(job, since, now, count)
     else:
@@ -122,7 +122,8 @@ def _of_job(job: Job, since: datetime, now: datetime, count: int) -> list[dateti
     return timetable(job).upcoming(job.cursor if since <= now else since, left)
 
 
-def _zone(name: str) -> str:
+def zone_name(name: str) -> str:
+    """The proper name of the zone given with ``--tz``. Raises ConfigError."""
     try:
         return zone(name).name
     except LookupError:
@@ -130,13 +131,13 @@ def _zone(name: str) -> str:
         raise ConfigError(message, where="--tz") from None
 
 
-def _instant(text: str, place: str) -> datetime:
+def instant(text: str, place: str) -> datetime:
     """An ISO 8601 text; without an offset it is on the wall clock of ``place``."""
     try:
-        instant = datetime.fromisoformat(text)
-        if instant.tzinfo is None:
-            instant = instant.replace(tzinfo=ZoneInfo(place))
-        return instant.astimezone(UTC)
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=ZoneInfo(place))
+        return found.astimezone(UTC)
     except (ValueError, OverflowError):
         message = f"--from {text[:80]!r} is no instant; write 2026-12-01T09:00+01:00"
         raise Usage(message) from None

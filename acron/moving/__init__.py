@@ -48,17 +48,24 @@ class Report(Struct):
     left_out: list[LeftOut] = field(default_factory=list)
 
     def __str__(self) -> str:
-        jobs = f"{self.added} jobs added"
-        more = {
-            "replaced": self.replaced,
-            "kept": self.kept,
-            "there already": self.unchanged,
-            "runs": self.runs,
-            "skips": self.skips,
-            "things left out": len(self.left_out),
-        }
-        told = (f"{count} {what}" for what, count in more.items() if count)
-        return ", ".join([jobs.replace("1 jobs", "1 job") if self.added == 1 else jobs, *told])
+        told = [f"{counted(self.added, 'job')} added"]
+        told += [
+            f"{count} {what}"
+            for what, count in {
+                "replaced": self.replaced,
+                "kept": self.kept,
+                "there already": self.unchanged,
+            }.items()
+            if count
+        ]
+        rows = {"run": self.runs, "skip": self.skips, "thing": len(self.left_out)}
+        told += [counted(count, what) for what, count in rows.items() if count]
+        return ", ".join(told) + (" left out" if self.left_out else "")
+
+
+def counted(count: int, what: str) -> str:
+    """``1 job``, ``2 jobs``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def made_id(name: str, *parts: str) -> str:

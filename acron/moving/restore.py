@@ -4,7 +4,8 @@ A job and its ledger are one transaction, and what is there already is not writt
 import that failed is simply run again.
 
 Runs keep their ids where those are free, and the store's sequence of tokens is moved past them.
-Where another run has one of the ids, all get new numbers, in the old order. A run that was
+Where another run has one of the ids (or they are too far ahead to count up to), all get new
+numbers, in the old order. A run that was
 running stays with the process that runs it: the copy says ``unknown``.
 """
 
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from acron.errors import AcronError, JobConflict
+from acron.errors import JobConflict
 from acron.model import Decision, Job, Run, RunState, Skip
-from acron.occurrences import History, history
+from acron.occurrences import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 PAGE = 2000
 #: Tokens taken in one transaction: a store may have to fetch them.
 _MINTED = 50_000
+#: The longest way to move a sequence for the sake of old numbers.
+_FAR = 10_000_000
 _LEFT_BEHIND = "it was running in the store that this is a copy of"
 _SHOWN = 5
 
@@ -64,7 +67,8 @@ async def restore(
     store's alone and the archive's ledger of it out. ``report`` is counted up with each
     transaction. Raises AcronError.
     """
-    numbers, conflicts = await _survey(store, read(), on_conflict)
+    fresh = not (await store.runs(limit=1) or await store.skips(limit=1))
+    numbers, conflicts = await _survey(store, read(), on_conflict, fresh=fresh)
     if conflicts and on_conflict == "error":
         more = f" and {len(conflicts) - _SHOWN} more" if len(conflicts) > _SHOWN else ""
         message = (
@@ -74,7 +78,7 @@ async def restore(
         raise JobConflict(message, job_id=conflicts[0])
     number = _same if dry_run else await _numbering(store, read, numbers, now)
     for page in _pages(read()):
-        planned = [await _plan(store, one, on_conflict) for one in page]
+        planned = [await _plan(store, one, on_conflict, fresh=fresh) for one in page]
         if not dry_run:
             await _write(store, [one for one in planned if one.verdict != "kept"], number, now)
         for one in planned:
@@ -82,13 +86,13 @@ async def restore(
 
 
 async def _survey(
-    store: Store, found: Iterable[Bundle], on_conflict: OnConflict
+    store: Store, found: Iterable[Bundle], on_conflict: OnConflict, *, fresh: bool
 ) -> tuple[array[int], list[str]]:
     """The numbers in the runs that are to be written, and the ids of jobs in conflict."""
     numbers: array[int] = array("q")
     conflicts: list[str] = []
     for bundle in found:
-        planned = await _plan(store, bundle, on_conflict)
+        planned = await _plan(store, bundle, on_conflict, fresh=fresh)
         if planned.verdict in {"kept", "replaced"}:
             conflicts.append(bundle.job_id)
         if planned.verdict != "kept":
@@ -97,19 +101,22 @@ async def _survey(
     return numbers, conflicts
 
 
-async def _plan(store: Store, bundle: Bundle, on_conflict: OnConflict) -> _Planned:
-    new = bundle.told
-    there = await history(store, bundle.job_id)
-    if new.job is None or there.job == new.job:
+async def _plan(store: Store, bundle: Bundle, on_conflict: OnConflict, *, fresh: bool) -> _Planned:
+    """``fresh``: the store had no ledger when we began, and nobody else writes ours."""
+    new, job_id = bundle.told, bundle.job_id
+    job = await store.get(job_id)
+    runs = [] if fresh or not new.runs else await store.runs(job_id, limit=ALL)
+    skips = [] if fresh or not new.skips else await store.skips(job_id, limit=ALL)
+    if new.job is None or job == new.job:
         verdict = "unchanged" if new.job is not None else ""
-    elif there.job is None:
+    elif job is None:
         verdict = "added"
     else:
         verdict = "replaced" if on_conflict == "replace" else "kept"
     if verdict == "kept":
         return _Planned(bundle, verdict, [], [])
-    known_runs = {_run_key(run) for run in there.runs}
-    known_skips = {_skip_key(skip) for skip in there.skips}
+    known_runs = {_run_key(run) for run in runs}
+    known_skips = {_skip_key(skip) for skip in skips}
     return _Planned(
         bundle,
         verdict,
@@ -140,9 +147,11 @@ async def _numbering(
     """How the numbers of the archive are those of the store."""
     if not numbers:
         return _same
-    await _mint(store, now, until=max(numbers))
-    if not await _clash(store, read()):
-        return _same
+    (token,) = await _mint(store, now, count=1)
+    if max(numbers) - token <= _FAR:
+        await _mint(store, now, until=max(numbers))
+        if not await _clash(store, read()):
+            return _same
     old = array("q", sorted(set(numbers)))
     new = await _mint(store, now, count=len(old))
     return lambda number: new[bisect_left(old, number)]
@@ -165,6 +174,7 @@ async def _clash(store: Store, found: Iterable[Bundle]) -> bool:
 async def _mint(store: Store, now: datetime, *, until: int = 0, count: int = 0) -> array[int]:
     """Take ``count`` tokens, and so many more that the newest is not below ``until``."""
     tokens: array[int] = array("q")
+    taken: list[int] = []
     newest = -1
 
     def change(_: str, old: Job | None, __: Sequence[Run], mint: Callable[[], int]) -> Decision:
@@ -176,7 +186,6 @@ async def _mint(store: Store, now: datetime, *, until: int = 0, count: int = 0) 
         return Decision(old)
 
     while len(tokens) < count or newest < until:
-        taken: list[int] = []
         await store.write(["acron-import"], change, now)
         newest = taken[-1]
         if count:
@@ -208,16 +217,18 @@ async def _write(store: Store, planned: list[_Planned], number: Number, now: dat
             todo.setdefault(one.bundle.job_id, []).append(one)
 
     def change(job_id: str, old: Job | None, _: Sequence[Run], __: Callable[[], int]) -> Decision:
-        job, runs, skips = old, (), ()
+        job = old
+        runs: list[Run] = []
+        skips: list[Skip] = []
         for one in todo[job_id]:
             if one.verdict in {"added", "replaced"}:
                 job = one.bundle.told.job
             if one.verdict == "added" and old is not None and old != job:
                 message = f"a job {job_id!r} was added by somebody else meanwhile"
                 raise JobConflict(message, job_id=job_id)
-            runs += tuple(_moved(run, number, now) for run in one.runs)
-            skips += tuple(one.skips)
-        return Decision(job, runs, skips)
+            runs += [_moved(run, number, now) for run in one.runs]
+            skips += one.skips
+        return Decision(job, tuple(runs), tuple(skips))
 
     if todo:
         await store.write(list(todo), change, now)

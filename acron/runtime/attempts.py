@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from acron.model import Outcome, Run, RunState
+from acron.runtime.run import CLEANUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -39,6 +40,9 @@ class Attempts:
     def __len__(self) -> int:
         return len(self._live)
 
+    def __contains__(self, run_id: object) -> bool:
+        return run_id in self._live
+
     @property
     def abandoned(self) -> tuple[str, ...]:
         """The labels of attempts that were given up and still run."""
@@ -59,7 +63,7 @@ class Attempts:
         if task is not None and not task.done():
             self._abandoned[task] = attempt.label
             task.add_done_callback(self._returned)
-        log.error("run %s was abandoned: %s", attempt.label, outcome.error)
+        log.error("run %s is left behind: %s", attempt.label, outcome.error)
 
     def _returned(self, task: asyncio.Task[None]) -> None:
         label = self._abandoned.pop(task, "?")
@@ -80,18 +84,25 @@ class Attempts:
         """A run's end is durable: log it, and tell whoever waits for it."""
         if run.error or ends.isEnabledFor(logging.INFO):
             _log_end(run, retry)
-        for waiter in self._waiters.pop(run.id, ()):
+        for waiter in self._waiters.get(run.id, ()):
             if not waiter.done():
                 waiter.set_result(run)
 
-    def waiter(self, run_id: str) -> asyncio.Future[Run]:
-        """A future for the run at its durable end here."""
+    async def wait(self, run_id: str, timeout: float) -> None:  # noqa: ASYNC109 (a bound)
+        """Until the run ends here, or ``timeout`` seconds have passed: look again then."""
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(run_id, []).append(future)
-        return future
+        waiters = self._waiters.setdefault(run_id, [])
+        waiters.append(future)
+        try:
+            await asyncio.wait({future}, timeout=timeout)
+        finally:
+            waiters.remove(future)
+            if not waiters:
+                self._waiters.pop(run_id, None)
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
-        """Give the runs ``timeout`` seconds (none once hurried), then interrupt them."""
+        """Give the runs ``timeout`` seconds (none once hurried), then interrupt them. Waits for
+        their ends to be recorded, for as long as cleaning up may take."""
         tasks = [one.task for one in self._live.values() if one.task is not None]
         if tasks and timeout > 0 and not self._hurry.is_set():
             hurry = asyncio.create_task(self._hurry.wait())
@@ -101,13 +112,20 @@ class Attempts:
             ended.cancel()
         for attempt in list(self._live.values()):
             attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
+        late = [one.task for one in self._live.values() if one.task is not None]
+        if late:
+            await asyncio.wait(late, timeout=CLEANUP + 1.0)
+
+    @property
+    def hurried(self) -> bool:
+        return self._hurry.is_set()
 
     def hurry(self) -> None:
         """Cut a drain short: interrupt what runs, and record it without waiting for it."""
         self._hurry.set()
         for attempt in list(self._live.values()):
-            attempt.stop(RunState.INTERRUPTED, "acron was told to end at once")
-            attempt.give_up()
+            attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
+            attempt.give_up("told to end at once, it was not waited for")
 
 
 def _log_end(run: Run, retry: Run | None) -> None:

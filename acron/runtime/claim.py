@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from acron.contain import text_of
 from acron.model import Decision, Due, Job, Run, RunState, Skip, SkipReason
 from acron.runtime.due import owed
+from acron.text import one_line
 from acron.timetable import fire_at, timetable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from acron.runtime.due import Owed
@@ -22,15 +24,24 @@ log = logging.getLogger("acron.runtime")
 
 
 class Decider:
-    """``decide`` for one claim; ``held`` counts what it left owed."""
+    """``decide`` for one claim.
 
-    __slots__ = ("_node", "_now", "_since", "held")
+    ``alive`` are the nodes known to live: another's run counts as live only if its node does.
+    ``held`` counts what was left owed, ``doubted`` names the nodes whose runs were in the way
+    and that nobody has proven alive: until then an instant waits, and is not skipped.
+    """
 
-    def __init__(self, now: datetime, since: datetime, node: str) -> None:
+    __slots__ = ("_alive", "_node", "_now", "_since", "doubted", "held")
+
+    def __init__(
+        self, now: datetime, since: datetime, node: str, alive: Collection[str] = ()
+    ) -> None:
         self._now = now
         self._since = since
         self._node = node
+        self._alive = {node, *alive}
         self.held = 0
+        self.doubted: set[str] = set()
 
     def __call__(self, due: Due, mint: Callable[[], int]) -> Decision | None:
         decision = (
@@ -48,7 +59,9 @@ class Decider:
         """A retry or a manual run: it waits for others, and is never skipped."""
         if job.paused is not None and run.scheduled_at is not None:
             return None
-        if not _room(job, tuple(one for one in live if one.id != run.id)):
+        others = tuple(one for one in live if one.id != run.id)
+        if not _room(job, others):
+            self._doubt(others)
             return None
         return Decision(job, runs=(self._start(run, mint()),))
 
@@ -56,21 +69,18 @@ class Decider:
         try:
             schedule = timetable(job)
             due = owed(job, schedule, self._now, self._since)
-        except Exception as error:  # a calendar that fails must not stop its siblings
-            log.exception("job %s: no next instant can be computed", job.id)
-            return Decision(replace(job, error=f"{type(error).__name__}: {error}"))
+        except Exception as error:  # noqa: BLE001 (a calendar that fails stops no sibling)
+            why = one_line(text_of(error))
+            log.error("job %s: no next instant can be computed: %s", job.id, why)  # noqa: TRY400
+            return Decision(replace(job, error=why))
         if due.instant is None:
             return Decision(_advanced(job, schedule, due), skips=due.skips)
+        if job.policy.repeat is not None and job.fired >= job.policy.repeat:
+            return Decision(replace(job, next_fire_at=None, completed=True))
         if not _room(job, live):
-            if job.policy.overlap != "skip" or job.policy.catch_up == "all":
+            if self._doubt(live):
                 return None
-            missed = Skip(
-                job_id=job.id,
-                scheduled_at=due.instant,
-                reason=SkipReason.OVERLAP,
-                recorded_at=self._now,
-            )
-            return Decision(_advanced(job, schedule, due), skips=(*due.skips, missed))
+            return self._overlap(job, schedule, due)
         token = mint()
         run = Run(
             id=f"r{token}",
@@ -80,6 +90,27 @@ class Decider:
         )
         started = _advanced(job, schedule, due, started=due.instant)
         return Decision(started, runs=(self._start(run, token),), skips=due.skips)
+
+    def _overlap(self, job: Job, schedule: Schedule, due: Owed) -> Decision | None:
+        if due.instant is None or job.policy.overlap != "skip" or job.policy.catch_up == "all":
+            return None
+        missed = Skip(
+            job_id=job.id,
+            scheduled_at=due.instant,
+            reason=SkipReason.OVERLAP,
+            recorded_at=self._now,
+        )
+        return Decision(_advanced(job, schedule, due), skips=(*due.skips, missed))
+
+    def _doubt(self, live: tuple[Run, ...]) -> bool:
+        """Whether some of these runs belong to a node that may be dead."""
+        doubted = {
+            run.node
+            for run in live
+            if run.state is RunState.RUNNING and run.node and run.node not in self._alive
+        }
+        self.doubted |= doubted
+        return bool(doubted)
 
     def _start(self, run: Run, token: int) -> Run:
         return replace(

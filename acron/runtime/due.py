@@ -46,13 +46,14 @@ def owed(job: Job, schedule: Schedule, now: datetime, since: datetime) -> Owed:
 
 
 def _first(job: Job, schedule: Schedule) -> datetime:
-    """The oldest instant not dealt with. An ``@reboot`` has no lattice: it is when it was set."""
+    """The oldest instant not dealt with. An ``@reboot`` is due when acron starts, wherever the
+    rest of its schedule stands."""
     first = None if job.cursor is None else schedule.next_after(job.cursor)
-    first = job.next_fire_at if first is None else first
-    if first is None:
-        message = f"job {job.id} owes nothing"
-        raise ValueError(message)
-    return first
+    started = job.next_fire_at if schedule.on_start else None
+    instants = [instant for instant in (first, started) if instant is not None]
+    if not instants:
+        raise ValueError(f"job {job.id} owes nothing")
+    return min(instants)
 
 
 def _newest(job: Job, schedule: Schedule, now: datetime) -> datetime:
@@ -60,8 +61,7 @@ def _newest(job: Job, schedule: Schedule, now: datetime) -> datetime:
     while newest is not None and fire_at(job, newest) > now:
         newest = schedule.last_at(newest - TICK)
     if newest is None:
-        message = f"job {job.id} owes nothing at {now.isoformat()}"
-        raise ValueError(message)
+        raise ValueError(f"job {job.id} owes nothing at {now.isoformat()}")
     return newest
 
 

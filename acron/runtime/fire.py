@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from acron.abc import Context
+from acron.contain import meant_for_us
 from acron.events import Delivered, Finished, Skipped, Started
 from acron.model import Decision, End, Job, Outcome, Run, RunState
 from acron.runtime.claim import Decider
 from acron.runtime.run import Attempt, contain, failed
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from acron.runtime import Runtime
@@ -22,13 +24,20 @@ BATCH = 500
 async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
     """Claim all that is due, in batches no larger than the free slots, and start it."""
     started = 0
-    while (room := min(rt.free, BATCH)) > 0:
+    alive: Collection[str] | None = None
+    while True:
         now = rt.clock.now()
-        decisions = await claim(rt, now, room, only)
+        room = min(rt.free, BATCH)
+        if room <= 0:
+            rt.looked(now, held=True)
+            return started
+        decide = Decider(now, rt.pulse.serving_since, rt.node_id, alive or ())
+        decisions = await claim(rt, decide, now, room, only)
         started += start(rt, decisions)
-        if only is not None or not _more(decisions, room, now):
-            break
-    return started
+        if decide.doubted and alive is None:
+            alive = await rt.prove_alive()  # then these instants wait, or are skipped
+        elif only is not None or not _more(decisions, room, now):
+            return started
 
 
 def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
@@ -40,12 +49,13 @@ def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
     return any(due is not None and due <= now for due in dues)
 
 
-async def claim(rt: Runtime, now: datetime, room: int, only: str | None) -> list[Decision]:
+async def claim(
+    rt: Runtime, decide: Decider, now: datetime, room: int, only: str | None
+) -> list[Decision]:
     """Commit what is ours before anything of it has an effect."""
-    decide = Decider(now, rt.pulse.serving_since, rt.node_id)
     decisions = await rt.store.claim(now, room, rt.can_run, decide, only=only)
     if only is None:
-        rt.looked(now, held=decide.held, full=len(decisions) >= rt.free)
+        rt.looked(now, held=bool(decide.held) or len(decisions) >= rt.free)
     return decisions
 
 
@@ -60,6 +70,8 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
             if run.state is RunState.RUNNING:
                 attempt = Attempt(job, run, rt)
                 rt.attempts.start(attempt, run_one_job(rt, attempt))
+                if rt.draining:  # this claim was under way when the drain began
+                    attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
                 started += 1
         if decision.skips and rt.events.wanted:
             for skip in decision.skips:
@@ -68,7 +80,7 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
 
 
 async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
-    """A claimed run from its start to its delivery."""
+    """A claimed run from its start to its delivery. Nothing that it raises leaves its task."""
     try:
         try:
             outcome = await run(rt, attempt)
@@ -78,6 +90,10 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
                 raise  # the loop is gone, and the coroutine is being closed
             outcome = failed(error)
         await conclude(rt, attempt, outcome)
+    except BaseException as error:
+        if meant_for_us(error):
+            raise
+        rt.pulse.trouble(f"run {attempt.label}", error)
     finally:
         rt.attempts.release(attempt)
 
@@ -115,10 +131,10 @@ async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> tuple[Job, 
     return job, ended
 
 
-async def deliver(rt: Runtime, job: Job, ended: Run) -> None:
-    """Send the output where it was meant to go."""
+async def deliver(rt: Runtime, job: Job, ended: Run, *, adopted: bool = False) -> None:
+    """Send the output where it was meant to go. ``adopted``: a dead process left it to us."""
     if not ended.deliveries:
         return
-    told = await rt.deliverer.deliver(job, ended)
+    told = await rt.deliverer.deliver(job, ended, adopted=adopted)
     if rt.events.wanted:
         rt.events.emit(Delivered(rt.clock.now(), job, told))

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from acron.errors import AcronError
+from acron.contain import meant_for_us, text_of
 from acron.events import Troubled
 from acron.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from acron.abc import Store
     from acron.clock import Clock
@@ -44,7 +43,6 @@ class Pulse:
         describe: Callable[[Node], Node],
     ) -> None:
         self.serving_since = node.started_at
-        self.looked_at = node.started_at
         self._store = store
         self._clock = clock
         self._events = events
@@ -67,7 +65,9 @@ class Pulse:
         self._node = replace(self._node, heartbeat_at=self._clock.now())
         try:
             await self._store.beat(self.node)
-        except AcronError as error:
+        except BaseException as error:
+            if meant_for_us(error):
+                raise
             self.trouble("heartbeat", error)
 
     def success(self) -> None:
@@ -76,22 +76,18 @@ class Pulse:
 
     def trouble(self, what: str, error: BaseException | None) -> None:
         """Something of acron's own failed: log it, keep it for ``status``, go on."""
-        text = one_line(what if error is None else f"{what}: {type(error).__name__}: {error}")
+        text = one_line(what if error is None else f"{what}: {text_of(error)}")
         log.error("%s", text)
         self._node = replace(self._node, last_error=text)
         if self._events.wanted:
             self._events.emit(Troubled(self._clock.now(), what, text))
 
-    def looked(self, now: datetime) -> None:
-        """A claim has seen all that was due at ``now``."""
-        self.looked_at = now
-
-    def watch_clock(self) -> None:
-        """A wall clock that jumped, or a machine that slept: from now on we serve anew."""
+    def watch_clock(self) -> bool:
+        """Whether the wall clock jumped, or the machine slept: from now on we serve anew."""
         wall, monotonic = self._clock.now(), self._clock.monotonic()
         moved = (wall - self._anchor[0]).total_seconds() - (monotonic - self._anchor[1])
         if abs(moved) > JUMP:
             log.warning("the wall clock moved by %+.1f s", moved)
             self.serving_since = wall
-            self.looked_at = min(self.looked_at, wall)
         self._anchor = (wall, monotonic)
+        return abs(moved) > JUMP

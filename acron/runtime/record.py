@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from acron.contain import meant_for_us
 from acron.errors import StoreError
 from acron.model import (
     OUTPUT_LIMIT,
@@ -28,13 +29,15 @@ from acron.text import cut
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acron.abc import Store
+    from acron.abc import Settle, Store
 
 log = logging.getLogger("acron.runtime")
 
 _FAILURES = frozenset({RunState.FAILED, RunState.TIMED_OUT})
 _CUT_SHORT = frozenset({RunState.INTERRUPTED, RunState.UNKNOWN})
 _LONGEST_WAIT = 5.0
+#: Attempts of an idempotent job that was cut short: one that kills its process ends here.
+RERUNS = 10
 
 
 def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Decision:
@@ -67,7 +70,8 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
 def _retry_in(job: Job, run: Run, outcome: Outcome) -> float | None:
     """Seconds until the next attempt; None when this one was the last."""
     if outcome.state in _CUT_SHORT:
-        return 0.0 if job.policy.idempotent else None
+        again = job.policy.idempotent and run.attempt < RERUNS
+        return 0.0 if again else None
     retry = job.policy.retry
     if retry is None or outcome.state not in _FAILURES or run.attempt >= retry.attempts:
         return None
@@ -79,7 +83,10 @@ def _retry_in(job: Job, run: Run, outcome: Outcome) -> float | None:
 def backoff(retry: Retry, run: Run) -> float:
     """Seconds to wait after the failed ``run``: exponential, capped, and lengthened by a jitter
     that comes from a hash of the run's id, so that the same run always waits the same."""
-    wait = min(retry.delay * retry.factor ** (run.attempt - 1), retry.max_delay)
+    try:
+        wait = min(retry.delay * retry.factor ** (run.attempt - 1), retry.max_delay)
+    except OverflowError:
+        wait = retry.max_delay
     spread = blake2b(run.id.encode(), digest_size=4).digest()
     return wait * (1 + retry.jitter * int.from_bytes(spread, "big") / 2**32)
 
@@ -119,7 +126,8 @@ class Recorder:
     """Gathers ends while a commit is in flight and writes them together.
 
     Whoever ends a run is told only when that is durable. A store that fails is tried again
-    until it takes them: an end is never dropped while the process lives.
+    until it takes them: an end is never dropped while the process lives. An end that no
+    transaction can settle is written down as a failure, so that its siblings are not held.
     """
 
     def __init__(self, store: Store, trouble: Callable[[str, BaseException], None]) -> None:
@@ -145,19 +153,39 @@ class Recorder:
                 for (_, future), decision in zip(batch, decisions, strict=True):
                     if not future.done():
                         future.set_result(decision)
-        except BaseException as error:
-            for _, future in (*batch, *self._waiting):
-                if not future.done():
-                    future.set_exception(StoreError(f"the end of a run was not recorded: {error}"))
-            raise
         finally:
             self._writer = None
+            for _, future in (*batch, *self._waiting):
+                if not future.done():
+                    future.set_exception(StoreError("the end of a run was not recorded"))
 
     async def _commit(self, ends: list[End]) -> list[Decision | None]:
+        try:
+            return await self._persist(ends)
+        except BaseException as error:
+            if meant_for_us(error):
+                raise
+            self._trouble(f"cannot settle {len(ends)} ends together", error)
+        return [await self._settle_alone(end) for end in ends]
+
+    async def _settle_alone(self, end: End) -> Decision | None:
+        """One end, whatever is wrong with it; None when not even its failure can be written."""
+        why = "its end could not be settled"
+        plain = replace(end, outcome=Outcome(state=RunState.FAILED, error=why))
+        for attempt, how in ((end, settle), (plain, _settle_plainly)):
+            try:
+                return (await self._persist([attempt], how))[0]
+            except BaseException as error:
+                if meant_for_us(error):
+                    raise
+                self._trouble(f"cannot settle the end of {end.run_id}", error)
+        return None
+
+    async def _persist(self, ends: list[End], how: Settle = settle) -> list[Decision | None]:
         wait = 0.1
         while True:
             try:
-                return await self._store.finish(ends, settle)
+                return await self._store.finish(ends, how)
             except StoreError as error:
                 self._trouble(f"cannot record the end of {len(ends)} runs", error)
                 await asyncio.sleep(wait)
@@ -173,3 +201,10 @@ class Recorder:
             log.error("%d ends could not be recorded in %g s", len(self._waiting), timeout)
             writer.cancel()
             await asyncio.wait({writer}, timeout=1.0)
+
+
+def _settle_plainly(job: Job | None, run: Run, end: End, _: Callable[[], int]) -> Decision:
+    ended = replace(
+        run, state=end.outcome.state, finished_at=end.finished_at, error=end.outcome.error
+    )
+    return Decision(job, runs=(ended,))

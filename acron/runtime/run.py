@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from acron.contain import text_of
 from acron.model import Outcome, RunState, error_name
 from acron.text import one_line
 
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 #: Seconds that a cancelled attempt has to clean up before it is abandoned.
 CLEANUP = 5.0
 
+#: The attempt on whose behalf code runs, child tasks included.
+current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", default=None)
+
 
 class Keeper(Protocol):
     """Who keeps the attempts: the runtime."""
@@ -25,20 +31,28 @@ class Keeper(Protocol):
     def progressed(self, attempt: Attempt, done: float, total: float | None, note: str) -> None: ...
 
 
+class Phase(Enum):
+    """How far an attempt is. Only people's code can be cancelled, and only while it runs."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    DONE = auto()  # people's code has ended, or was given up
+
+
 class Attempt:
     """A claimed run that is going on in ``task``.
 
     ``stop`` asks it to end: it is cancelled, and after ``CLEANUP`` seconds given up by
-    ``abandon``: a coroutine that swallows cancellation cannot hold anything up.
+    ``give_up``: a coroutine that swallows cancellation cannot hold anything up.
     """
 
-    __slots__ = ("_keeper", "_timer", "abandoned", "begun", "job", "run", "stopped", "task")
+    __slots__ = ("_keeper", "_timer", "abandoned", "job", "phase", "run", "stopped", "task")
 
     def __init__(self, job: Job, run: Run, keeper: Keeper) -> None:
         self.job = job
         self.run = run
         self.task: asyncio.Task[None] | None = None
-        self.begun = False
+        self.phase = Phase.WAITING
         self.stopped: Outcome | None = None
         self.abandoned = False
         self._keeper = keeper
@@ -57,7 +71,7 @@ class Attempt:
 
     def begin(self) -> None:
         """The clock of ``timeout`` starts here."""
-        self.begun = True
+        self.phase = Phase.RUNNING
         timeout = self.job.policy.timeout
         if timeout is not None:
             loop = asyncio.get_running_loop()
@@ -65,29 +79,35 @@ class Attempt:
                 timeout, self.stop, RunState.TIMED_OUT, f"did not end within {timeout:g} s"
             )
 
+    def end(self) -> None:
+        """People's code is over: what stops it from now on comes too late."""
+        self.phase = Phase.DONE
+        self._disarm()
+
     def report(self, done: float, total: float | None, note: str) -> None:
         """What ``ctx.progress`` calls."""
         self._keeper.progressed(self, done, total, note)
 
     def stop(self, state: RunState, why: str) -> None:
         """Ask the attempt to end as ``state``. The first asker wins."""
-        if self.stopped is not None:
+        if self.stopped is not None or self.phase is Phase.DONE:
             return
         self.stopped = Outcome(state=state, error=why)
-        self.disarm()
-        self._timer = asyncio.get_running_loop().call_later(CLEANUP, self.give_up)
-        if self.begun and self.task is not None:
+        self._disarm()
+        if self.phase is Phase.RUNNING and self.task is not None:
+            self._timer = asyncio.get_running_loop().call_later(CLEANUP, self.give_up)
             self.task.cancel()
 
-    def give_up(self) -> None:
-        """It swallowed its cancellation: record its end without it."""
-        if self.stopped is None or self.abandoned:
+    def give_up(self, why: str = "abandoned: it did not end when cancelled") -> None:
+        """Wait for it no longer: record its end without it."""
+        if self.stopped is None or self.phase is not Phase.RUNNING:
             return
+        self.end()
         self.abandoned = True
-        why = f"{self.stopped.error}; abandoned: it did not end when cancelled"
-        self._keeper.abandon(self, Outcome(state=self.stopped.state, error=why))
+        error = f"{self.stopped.error}; {why}"
+        self._keeper.abandon(self, Outcome(state=self.stopped.state, error=error))
 
-    def disarm(self) -> None:
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -97,59 +117,83 @@ async def contain(attempt: Attempt, work: Callable[[], Awaitable[str | None]]) -
     """The top frame of people's code: whatever it raises is the outcome of this run alone.
 
     ``SystemExit`` and ``KeyboardInterrupt`` would end the loop if they left the task. A
-    ``CancelledError`` that nobody asked for is the job's own; one that came from outside acron
-    (the host ends its loop) goes on its way.
+    ``CancelledError`` that acron did not ask for is the job's own doing, or its host's: either
+    way this run has failed, and its end is recorded.
     """
     if attempt.stopped is not None:
+        attempt.end()
         return attempt.stopped
+    current_attempt.set(attempt)
     attempt.begin()
     try:
         output = await work()
-    except asyncio.CancelledError as error:
-        if attempt.stopped is not None:
-            return _stopped(attempt, attempt.stopped, getattr(error.__cause__, "output", None))
-        if _cancelled_from_outside():
-            raise
-        return Outcome(
-            state=RunState.FAILED,
-            error="the job raised CancelledError itself",
-            raised=("asyncio.exceptions.CancelledError",),
-        )
     except BaseException as error:  # noqa: BLE001 (people's code may raise anything)
+        attempt.end()
+        _uncancel()
         if attempt.stopped is not None:
-            return _stopped(attempt, attempt.stopped)
+            return _stopped(attempt.stopped, getattr(error.__cause__, "output", None))
         return failed(error)
-    finally:
-        attempt.disarm()
+    attempt.end()
     if attempt.stopped is not None:
-        return _stopped(attempt, attempt.stopped, output)
+        _uncancel()
+        return _stopped(attempt.stopped, output)
+    if output is not None and not isinstance(output, str):
+        return failed(TypeError(f"the action gave {type(output).__name__}, not text"))
     return Outcome(state=RunState.SUCCEEDED, output=output)
 
 
 def failed(error: BaseException) -> Outcome:
     """An exception as an outcome: one line, the classes for ``Retry.on``, any output it has."""
-    output = getattr(error, "output", None)
-    text = str(error)
-    name = type(error).__name__
+    try:
+        output = getattr(error, "output", None)
+    except BaseException:  # noqa: BLE001 (people's code)
+        output = None
     carries_output = isinstance(output, str)
+    text = text_of(error)
+    if carries_output:  # an action's own words, which need no class before them
+        text = text.partition(": ")[2] or text
+    if isinstance(error, asyncio.CancelledError):
+        text = f"the job was cancelled by itself or its host ({text})"
     return Outcome(
         state=RunState.FAILED,
         output=output if carries_output else None,
-        error=one_line(text if carries_output and text else f"{name}: {text}" if text else name),
+        error=one_line(text),
         raised=tuple(error_name(kind) for kind in type(error).__mro__[:-1]),
     )
 
 
-def _stopped(attempt: Attempt, outcome: Outcome, output: str | None = None) -> Outcome:
-    """Take our cancellation back, so that the rest of the chain may await."""
-    task = asyncio.current_task()
-    while task is not None and task.cancelling():
-        task.uncancel()
-    if output is None or attempt.abandoned:
+def _stopped(outcome: Outcome, output: object) -> Outcome:
+    if not isinstance(output, str):
         return outcome
     return Outcome(state=outcome.state, error=outcome.error, output=output)
 
 
-def _cancelled_from_outside() -> bool:
+def _uncancel() -> None:
+    """Take cancellations back, so that the rest of the chain may await."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    while task is not None and task.cancelling():
+        task.uncancel()
+
+
+class Escaped(Exception):
+    """A child task of a job raised SystemExit or KeyboardInterrupt, which would end the loop."""
+
+
+def contain_children(loop: asyncio.AbstractEventLoop) -> None:
+    """Let no task that a job makes end the loop. For a loop that is ours alone: the daemon's."""
+
+    def make(
+        loop: asyncio.AbstractEventLoop, work: object, **options: object
+    ) -> asyncio.Task[object]:
+        if current_attempt.get() is not None and asyncio.iscoroutine(work):
+            work = _contained_child(work)
+        return asyncio.Task(work, loop=loop, **options)  # type: ignore[arg-type]
+
+    loop.set_task_factory(make)  # type: ignore[arg-type]
+
+
+async def _contained_child(work: Awaitable[object]) -> object:
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise Escaped(text_of(error)) from error

@@ -6,6 +6,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from acron.contain import meant_for_us, text_of
+from acron.text import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,7 +49,7 @@ class Supervisor:
         why = await self._attend(stop_event, firing, interval)
         if why is None:
             return
-        log.warning("provider %s %s; the built-in takes over", self.provider.name, why)
+        log.warning("provider %s %s; the built-in takes over", self.provider.name, one_line(why))
         self.provider = self._fallback
         while not stop_event.is_set():
             self._armed = False
@@ -87,7 +90,7 @@ class Supervisor:
             if stopping in done:
                 return None
             if task in done:
-                why = task.result()
+                why = "was cancelled" if task.cancelled() else task.result()
                 if why is None and self._armed:
                     await stopping
                 return why if why is not None or self._armed else "returned without having armed"
@@ -100,14 +103,11 @@ class Supervisor:
         """``provider.start`` with its failure as a text: nothing it raises may end the loop."""
         try:
             await self.provider.start(stop_event, firing=firing, interval=interval)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+        except BaseException as error:
+            if meant_for_us(error):
                 raise
-            return "cancelled itself"
-        except BaseException as error:  # noqa: BLE001 (people's code, like a job)
             self._trouble(f"provider {self.provider.name} failed", error)
-            return f"raised {type(error).__name__}: {error}"
+            return f"raised {text_of(error)}"
         return None
 
     async def _end(self, task: asyncio.Task[str | None], stop_event: asyncio.Event) -> None:
@@ -131,9 +131,9 @@ class Supervisor:
     async def _contained_stop(self) -> None:
         try:
             await self.provider.stop()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 (people's code, like a job)
+        except BaseException as error:
+            if meant_for_us(error):
+                raise
             self._trouble(f"provider {self.provider.name}: stop failed", error)
 
 

@@ -112,12 +112,6 @@ def _postgres(address: str, _home: Path) -> Store:
     return PostgresStore(address)
 
 
-def _later(address: str, _home: Path) -> Store:
-    why = "this release keeps jobs in memory (memory://) or in a file (a path to jobs.json)"
-    scheme = address.partition(":")[0]
-    raise _refused(scheme + ":…", why)  # the rest may hold a password
-
-
 def _entry_point(scheme: str) -> Callable[[str, Path], Store] | None:
     for found in entry_points(group="acron.stores", name=scheme):
         try:

@@ -8,6 +8,7 @@ and line by line in a replay.
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -358,11 +359,13 @@ class Book(Ledger):
                 self._names.setdefault(job.name.casefold(), set()).add(job.id)
         return [self.jobs[one] for one in sorted(self._names.get(name.casefold(), ()))]
 
-    def page(self, after: str, limit: int) -> list[Job]:
+    def page(self, after: str, limit: int, app: str | None = None) -> list[Job]:
         if self._keys is None:
             self._keys = sorted(self.jobs)
-        start = bisect_right(self._keys, after)
-        return [self.jobs[one] for one in self._keys[start : start + max(limit, 0)]]
+        keys = self._keys[bisect_right(self._keys, after) :]
+        found = (self.jobs[one] for one in keys)
+        wanted = found if app is None else (job for job in found if job.app == app)
+        return list(islice(wanted, max(limit, 0)))
 
 
 def _still_due(decision: Decision, row: Row) -> bool:

@@ -293,8 +293,10 @@ class JsonFileStore(Store):
     async def named(self, name: str) -> list[Job]:
         return await self._do(lambda: self._ask(lambda book: book.named(name)))
 
-    async def page(self, after: str = "", limit: int = 1000) -> list[Job]:
-        return await self._do(lambda: self._ask(lambda book: book.page(after, limit)))
+    async def page(
+        self, after: str = "", limit: int = 1000, *, app: str | None = None
+    ) -> list[Job]:
+        return await self._do(lambda: self._ask(lambda book: book.page(after, limit, app)))
 
     async def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
         return await self._do(lambda: self._ask(lambda book: book.next_due(after, can_run)))

@@ -68,8 +68,10 @@ class MemoryStore(Store):
     async def named(self, name: str) -> list[Job]:
         return self._ready().named(name)
 
-    async def page(self, after: str = "", limit: int = 1000) -> list[Job]:
-        return self._ready().page(after, limit)
+    async def page(
+        self, after: str = "", limit: int = 1000, *, app: str | None = None
+    ) -> list[Job]:
+        return self._ready().page(after, limit, app)
 
     async def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
         return self._ready().next_due(after, can_run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,12 +13,14 @@ from msgspec.structs import replace
 from acron.abc import Store
 from acron.errors import StoreUnavailable
 from acron.model import Decision, RunState
+from acron.stores import postgres_ledger as ledger
 from acron.stores import postgres_node as nodes
 from acron.stores import postgres_work as work
 from acron.stores.news import News
-from acron.stores.postgres_link import Doubt, Link, Target
+from acron.stores.postgres_ledger import plain
+from acron.stores.postgres_link import Doubt, Link, Mark, Target
 from acron.stores.postgres_news import Listener, channel
-from acron.stores.postgres_rows import Rows, name_key, read_job, read_run, read_skip
+from acron.stores.postgres_rows import Rows, name_key, number_of, read_job, read_run, read_skip
 from acron.stores.postgres_schema import prepare
 
 if TYPE_CHECKING:
@@ -29,33 +32,19 @@ if TYPE_CHECKING:
     from acron.stores.postgres_link import Connection
 
 T = TypeVar("T")
+log = logging.getLogger("acron.stores")
 
 #: How soon to look again for rows that others held, in seconds: at first, and at last.
 _SOON, _LATEST = 0.02, 1.0
-#: Bound for forgetting old runs, in seconds.
-_PRUNE_TIMEOUT = 600.0
-
 _NEXT_DUE = """
 SELECT least(
     (SELECT due_at FROM jobs WHERE due_at > $1 AND needs = ANY($2::text[])
         ORDER BY due_at, id LIMIT 1),
-    (SELECT r.due_at FROM runs r JOIN jobs j ON j.id = r.job_id
-        WHERE r.state = 'pending' AND r.due_at > $1 AND j.needs = ANY($2::text[])
-        ORDER BY r.due_at, r.job_id, r.id LIMIT 1))
+    (SELECT r.due_at FROM open_runs r JOIN jobs j ON j.id = r.job_id
+        WHERE r.due_at > $1 AND j.needs = ANY($2::text[])
+        ORDER BY r.due_at, r.job_id, r.number LIMIT 1))
 """
-_PRUNE_RUNS = """
-DELETE FROM runs USING (
-    SELECT id, row_number() OVER (PARTITION BY job_id ORDER BY token DESC, id DESC) AS place
-    FROM runs WHERE state NOT IN ('pending', 'running')
-) AS ended
-WHERE runs.id = ended.id AND (ended.place > $2 OR runs.finished_at < $1)
-"""
-_PRUNE_SKIPS = """
-DELETE FROM skips USING (
-    SELECT number, row_number() OVER (PARTITION BY job_id ORDER BY number DESC) AS place FROM skips
-) AS ranked
-WHERE skips.number = ranked.number AND (ranked.place > $2 OR skips.at < $1)
-"""
+_STILL_OURS = "SELECT number, token FROM open_runs WHERE number = ANY($1::bigint[])"
 
 
 class PostgresStore(Store):
@@ -89,6 +78,8 @@ class PostgresStore(Store):
         self._news = News()
         self._listener = Listener(self._target, self._name, self._news.tell)
         self._link.open()
+        for doubts in self._doubts.values():
+            doubts.clear()  # they were another node's
         try:
             await self._link.ask(lambda connection: prepare(connection, self._target))
             if node is not None:
@@ -115,18 +106,30 @@ class PostgresStore(Store):
         step: Callable[[Rows], Awaitable[T]],
         doubts: list[Doubt] | None = None,
     ) -> T:
-        async def whole(connection: Connection) -> tuple[str | None, T]:
+        async def whole(connection: Connection) -> tuple[Mark | None, T]:
             rows = Rows(connection)
             result = await step(rows)
-            self._problems |= rows.problems
-            return rows.xid, result
+            for job_id, problem in rows.problems.items():
+                self._note(job_id, problem)
+            return rows.mark, result
 
         return await self._link.transact(whole, doubts)
+
+    def _note(self, job_id: str, problem: str) -> None:
+        if self._problems.get(job_id) != problem:
+            self._problems[job_id] = problem
+            log.error("%s: %s", self.address, problem)
 
     async def _tell(self, rows: Rows) -> None:
         """Others hear of it with the commit."""
         where = channel(self._target.schema)
         await rows.connection.execute("SELECT pg_notify($1, $2)", where, self._name)
+
+    def _read(self, decode: Callable[[bytes], T], data: bytes) -> T:
+        try:
+            return decode(data)
+        except msgspec.DecodeError as error:
+            raise self._target.corrupt(error) from error
 
     def _fence(self) -> None:
         if self._lease is not None and not self._lease.held:
@@ -141,7 +144,7 @@ class PostgresStore(Store):
         while that cannot be told."""
         found: list[Doubt] = []
         for doubt in self._doubts[kind]:
-            did = await self._link.happened(doubt.xid)
+            did = await self._link.happened(doubt.mark)
             if did is None:
                 message = "an earlier commit is still under way"
                 raise StoreUnavailable(message, address=self.address)
@@ -163,8 +166,8 @@ class PostgresStore(Store):
 
     async def get(self, job_id: str) -> Job | None:
         sql = "SELECT data FROM jobs WHERE id = $1"
-        data = await self._link.ask(lambda one: one.fetchval(sql, _plain(job_id)))
-        return None if data is None else read_job(data)
+        data = await self._link.ask(lambda one: one.fetchval(sql, plain(job_id)))
+        return None if data is None else self._read(read_job, data)
 
     async def named(self, name: str) -> list[Job]:
         sql = "SELECT id, data FROM jobs WHERE name = $1 ORDER BY id"
@@ -172,10 +175,17 @@ class PostgresStore(Store):
         wanted = name.casefold()
         return [job for job in self._readable(rows) if job.name.casefold() == wanted]
 
-    async def page(self, after: str = "", limit: int = 1000) -> list[Job]:
-        sql = "SELECT id, data FROM jobs WHERE id > $1 ORDER BY id LIMIT $2"
-        rows = await self._link.ask(lambda one: one.fetch(sql, _plain(after), max(limit, 0)))
-        return self._readable(rows)
+    async def page(
+        self, after: str = "", limit: int = 1000, *, app: str | None = None
+    ) -> list[Job]:
+        where, own = ("", ()) if app is None else ("AND app = $3", (plain(app),))
+        sql = f"SELECT id, data FROM jobs WHERE id > $1 {where} ORDER BY id LIMIT $2"  # noqa: S608
+        values = (plain(after), max(limit, 0), *own)
+        return self._readable(await self._link.ask(lambda one: one.fetch(sql, *values)))
+
+    async def on_start(self) -> list[Job]:
+        sql = "SELECT id, data FROM jobs WHERE on_start ORDER BY id"
+        return self._readable(await self._link.ask(lambda one: one.fetch(sql)))
 
     def _readable(self, rows: Sequence[tuple[str, bytes]]) -> list[Job]:
         jobs: list[Job] = []
@@ -183,7 +193,7 @@ class PostgresStore(Store):
             try:
                 jobs.append(read_job(data))
             except msgspec.DecodeError as error:
-                self._problems[job_id] = f"job {job_id!r} cannot be read: {error}"
+                self._note(job_id, f"job {job_id!r} cannot be read: {error}")
         return jobs
 
     # firing
@@ -218,7 +228,7 @@ class PostgresStore(Store):
             if waits:
                 await self._tell(rows)
             if not decisions:
-                rows.xid = None
+                rows.mark = None
             return decisions, held, waits
 
         decisions, held, waits = await self._transact(step, self._doubts["claim"])
@@ -245,14 +255,14 @@ class PostgresStore(Store):
         """Claims that are proven now, with the runs that are still ours to start."""
         happened = await self._happened("claim")
         decisions = [one for doubt in happened for one in doubt.result[0]]
-        ids = [run.id for one in decisions for run in one.runs]
-        sql = "SELECT id, token FROM runs WHERE id = ANY($1::text[]) AND state = 'running'"
-        running = {tuple(row) for row in await self._link.ask(lambda one: one.fetch(sql, ids))}
+        numbers = [number_of(run.id) for one in decisions for run in one.runs]
+        rows = await self._link.ask(lambda one: one.fetch(_STILL_OURS, numbers))
+        running = {tuple(row) for row in rows}
         self._doubts["claim"].clear()
         return [
             Decision(
                 one.job,
-                tuple(run for run in one.runs if (run.id, run.token) in running),
+                tuple(run for run in one.runs if (number_of(run.id), run.token) in running),
                 one.skips,
             )
             for one in decisions
@@ -270,13 +280,19 @@ class PostgresStore(Store):
         return [self._proven.pop((end.run_id, end.token), None) or next(fresh) for end in ends]
 
     async def _finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+        locked = any(end.outcome.state is not RunState.SUCCEEDED for end in ends)
+
         async def step(rows: Rows) -> tuple[Sequence[End], list[Decision | None], bool]:
-            results, news = await work.finish(rows, ends, settle)
+            results, news = await work.finish(rows, ends, settle, locked=locked)
             if news:
                 await self._tell(rows)
             return ends, results, news
 
-        _, results, news = await self._transact(step, self._doubts["finish"])
+        try:
+            _, results, news = await self._transact(step, self._doubts["finish"])
+        except work.NeedsLocks:
+            locked = True
+            _, results, news = await self._transact(step, self._doubts["finish"])
         if news:
             self._news.tell()
         return results
@@ -303,9 +319,9 @@ class PostgresStore(Store):
 
     async def mark(self, run: Run) -> None:
         async def step(rows: Rows) -> None:
-            await rows.lock_runs([run.id])
-            stored = rows.runs.get(run.id)
-            if stored is None or not stored.state.ended or stored.token != run.token:
+            await rows.lock_ended(run.id)
+            stored = rows.ended.get(run.id)
+            if stored is None or stored.token != run.token:
                 return
             if _begins(stored, run):
                 self._fence()
@@ -323,9 +339,9 @@ class PostgresStore(Store):
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
         async def step(rows: Rows) -> Run | None:
             await rows.lock_ends([run_id])
-            run = rows.runs.get(run_id)
-            if run is None or run.state.ended or run.cancel_requested:
-                return run
+            run = rows.open.get(run_id)
+            if run is None or run.cancel_requested:
+                return run or rows.ended.get(run_id)
             flagged = replace(run, cancel_requested=True)
             if run.state is work.PENDING:
                 why = "cancelled before it started"
@@ -343,9 +359,8 @@ class PostgresStore(Store):
     # the ledger
 
     async def run(self, run_id: str) -> Run | None:
-        sql = "SELECT data FROM runs WHERE id = $1"
-        data = await self._link.ask(lambda one: one.fetchval(sql, _plain(run_id)))
-        return None if data is None else read_run(data)
+        data = await self._link.ask(lambda one: ledger.run(one, run_id))
+        return None if data is None else self._read(read_run, data)
 
     async def runs(
         self,
@@ -355,38 +370,17 @@ class PostgresStore(Store):
         node: str | None = None,
         limit: int = 100,
     ) -> list[Run]:
-        given = {"job_id": job_id, "node": node}
-        asked = {key: _plain(value) for key, value in given.items() if value is not None}
-        terms = [f"{key} = ${place}" for place, key in enumerate(asked, 2)]
-        if state is not None:  # in the text, so that it is seen to be in an index
-            terms.append(f"state = '{RunState(state).value}'")
-        where = f"WHERE {' AND '.join(terms)}" if terms else ""
-        sql = f"SELECT data FROM runs {where} ORDER BY token DESC, id DESC LIMIT $1"  # noqa: S608 (ours)
-        values = (max(limit, 0), *asked.values())
-        return [read_run(data) for (data,) in await self._link.ask(lambda one: one.fetch(sql, *values))]
+        rows = await self._link.ask(lambda one: ledger.runs(one, job_id, state, node, limit))
+        return [self._read(read_run, data) for (data,) in rows]
 
     async def skips(self, job_id: str | None = None, *, limit: int = 100) -> list[Skip]:
-        where = "" if job_id is None else "WHERE job_id = $2"
-        sql = f"SELECT data FROM skips {where} ORDER BY number DESC LIMIT $1"  # noqa: S608 (ours)
-        values = (max(limit, 0),) if job_id is None else (max(limit, 0), _plain(job_id))
-        rows = await self._link.ask(lambda one: one.fetch(sql, *values))
-        return [read_skip(data) for (data,) in rows]
+        rows = await self._link.ask(lambda one: ledger.skips(one, job_id, limit))
+        return [self._read(read_skip, data) for (data,) in rows]
 
     async def prune(self, before: datetime, keep: int) -> int:
         async def step(rows: Rows) -> int:
-            connection = rows.connection
-            await connection.execute(f"SET LOCAL statement_timeout = '{_PRUNE_TIMEOUT:g}s'")
-            count = 0
-            for sql in (_PRUNE_RUNS, _PRUNE_SKIPS):
-                # What others hold or have deleted is theirs to deal with; nobody waits for us long.
-                tag = await connection.fetchval(
-                    f"WITH gone AS ({sql} RETURNING 1) SELECT count(*) FROM gone",
-                    before, keep, timeout=_PRUNE_TIMEOUT,
-                )
-                count += tag
-            if count:
-                await rows.reserve(0)
-            return count
+            await rows.reserve(0)
+            return await ledger.prune(rows.connection, before, keep)
 
         return await self._transact(step)
 
@@ -412,12 +406,3 @@ def _begins(stored: Run, run: Run) -> bool:
     """Whether ``run`` says that a delivery is about to go out."""
     sending = {one.target for one in stored.deliveries if one.state == "sending"}
     return any(one.state == "sending" and one.target not in sending for one in run.deliveries)
-
-
-def _plain(text: str) -> str | None:
-    """None for what PostgreSQL cannot hold, and so has not."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return None
-    return None if "\0" in text else text

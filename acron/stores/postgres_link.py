@@ -7,7 +7,7 @@ import logging
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 Connection = Any  # asyncpg.Connection: the package has no types
+
+_STATUS = "SELECT pg_xact_status($1::text::xid8)"
+# A statement of its own: it sees what the one before called committed.
+_COMMITTED = "SELECT true FROM commits WHERE id = $1"
 
 T = TypeVar("T")
 log = logging.getLogger("acron.stores")
@@ -57,6 +61,7 @@ _SETTINGS = {
 LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,  # shut down, terminated, crashed, timed out
     asyncpg.IdleInTransactionSessionTimeoutError,
     OSError,
@@ -70,11 +75,25 @@ AGAIN = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Doubt:
-    """A commit whose answer was lost: the transaction, and what it gives if it did happen."""
+class Mark(NamedTuple):
+    """A transaction: the number that PostgreSQL has for it, and the row that proves its commit."""
 
     xid: str
+    commit: int
+
+
+class Thrown(Exception):
+    """Carries what a function of the caller's raised past our own handling of errors."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """A commit whose answer was lost, and what it gives if it did happen."""
+
+    mark: Mark
     result: Any
 
 
@@ -88,7 +107,9 @@ class Target:
             self.schema = schema or query.pop("schema", "acron")
             self.lease = float(query.pop("lease", LEASE)) if lease is None else lease
         except ValueError as error:
-            raise ConfigError("the address of the database cannot be read", where="store") from error
+            raise ConfigError(
+                "the address of the database cannot be read", where="store"
+            ) from error
         if not _SCHEMA.fullmatch(self.schema):
             what = "a schema is named in small letters, digits and _ (at most 50)"
             raise ConfigError(f"{what}, not {self.schema!r}", where="store")
@@ -99,7 +120,7 @@ class Target:
         self._secrets = {form for one in given if one for form in (one, unquote(one))}
         host = parts.netloc.rpartition("@")[2]
         user = parts.username or query.get("user", "")
-        shown = {key: query[key] for key in ("host", "port") if key in query}
+        shown: dict[str, str] = {key: query[key] for key in ("host", "port") if key in query}
         if self.schema != "acron":
             shown["schema"] = self.schema
         place = f"{user}@{host}" if user else host
@@ -139,6 +160,9 @@ class Target:
         text = self.redact(" ".join(str(error).split())) or type(error).__name__
         return StoreUnavailable(text, address=self.address)
 
+    def corrupt(self, error: msgspec.DecodeError) -> StoreError:
+        return StoreCorrupt(f"a record cannot be read: {error}", address=self.address)
+
 
 class Link:
     """A few connections to one database, for one event loop."""
@@ -172,7 +196,7 @@ class Link:
             try:
                 yield connection
             except BaseException as error:
-                if isinstance(error, asyncio.CancelledError):
+                if isinstance(error, (asyncio.CancelledError, *LOST)):
                     connection.terminate()
                 raise
             finally:
@@ -204,32 +228,34 @@ class Link:
                 if last or not isinstance(error, AGAIN):
                     raise self.target.unavailable(error) from error
             except msgspec.DecodeError as error:
-                message = f"a record cannot be read: {error}"
-                raise StoreCorrupt(message, address=self.target.address) from error
+                raise self.target.corrupt(error) from error
             await asyncio.sleep(0.005 * turn)
         raise AssertionError  # the last turn has returned or raised
 
     async def transact(
         self,
-        work: Callable[[Connection], Awaitable[tuple[str | None, T]]],
+        work: Callable[[Connection], Awaitable[tuple[Mark | None, T]]],
         doubts: list[Doubt] | None = None,
     ) -> T:
-        """Do ``work`` in a transaction: it gives the id that PostgreSQL has for it (None: nothing
-        was written) and its result. Again, when it certainly did not happen.
+        """Do ``work`` in a transaction: it gives its mark (None: nothing was written) and its
+        result. Again, when it certainly did not happen.
 
         Raises StoreError and what ``work`` raises. Only when there is one more in ``doubts``, it
         may have happened nevertheless.
         """
-        xid, result, lost = await self.ask(lambda connection: _attempt(connection, work))
-        if lost is None or xid is None:
+        try:
+            mark, result, lost = await self.ask(lambda connection: _attempt(connection, work))
+        except Thrown as thrown:
+            raise thrown.error from None
+        if lost is None or mark is None:
             return result
         doubts = [] if doubts is None else doubts
-        doubts.append(doubt := Doubt(xid, result))
+        doubts.append(doubt := Doubt(mark, result))
         if isinstance(lost, asyncio.CancelledError):
             raise lost
         try:
             async with asyncio.timeout(PROOF_WAIT):
-                happened = await self._proof(xid)
+                happened = await self._proof(mark)
         except TimeoutError:
             message = "the answer to a commit was lost, and what became of it cannot be asked now"
             raise StoreUnavailable(message, address=self.target.address) from lost
@@ -239,11 +265,11 @@ class Link:
         log.warning("%s: the answer to a commit was lost; it did happen", self.target.address)
         return result
 
-    async def _proof(self, xid: str) -> bool:
+    async def _proof(self, mark: Mark) -> bool:
         pause = 0.01
         while True:
             try:
-                happened = await self.happened(xid)
+                happened = await self.happened(mark)
             except StoreUnavailable as error:
                 log.debug("cannot ask for a commit yet: %s", error)
                 happened = None
@@ -252,39 +278,44 @@ class Link:
             await asyncio.sleep(pause)
             pause = min(2 * pause, 0.5)
 
-    async def happened(self, xid: str) -> bool | None:
+    async def happened(self, mark: Mark) -> bool | None:
         """Whether a transaction is committed; None while it is under way. Raises StoreError."""
 
-        async def look(connection: Connection) -> str | None:
+        async def look(connection: Connection) -> bool | None:
             try:
-                return await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", xid)  # type: ignore[no-any-return]
-            except asyncpg.InvalidParameterValueError:  # never heard of it: an older copy
-                return "aborted"
+                status = await connection.fetchval(_STATUS, mark.xid)
+            except asyncpg.InvalidParameterValueError:  # this copy never heard of it
+                status = "aborted"
+            if status == "in progress":
+                return None
+            return bool(await connection.fetchval(_COMMITTED, mark.commit))
 
-        status = await self.ask(look)
-        return None if status == "in progress" else status != "aborted"
+        return await self.ask(look)
 
 
 async def _attempt(
-    connection: Connection, work: Callable[[Connection], Awaitable[tuple[str | None, T]]]
-) -> tuple[str | None, T, BaseException | None]:
+    connection: Connection, work: Callable[[Connection], Awaitable[tuple[Mark | None, T]]]
+) -> tuple[Mark | None, T, BaseException | None]:
     """One transaction; the third is why its end is unknown."""
     await connection.execute("BEGIN")
     try:
-        xid, result = await work(connection)
+        mark, result = await work(connection)
     except BaseException as error:
         if not isinstance(error, (*LOST, asyncio.CancelledError)):
             await connection.execute("ROLLBACK")
         raise
     try:
-        await connection.execute("ROLLBACK" if xid is None else "COMMIT")
+        await connection.execute("ROLLBACK" if mark is None else "COMMIT")
     except asyncpg.PostgresError as error:
-        if isinstance(error, LOST):
-            return xid, result, error
-        raise  # refused: it did not happen
+        if not isinstance(error, LOST):
+            raise  # refused: it did not happen
+        lost: BaseException = error
     except BaseException as error:  # noqa: BLE001 (whatever it is, the commit may be under way)
-        return xid, result, error
-    return xid, result, None
+        lost = error
+    else:
+        return mark, result, None
+    connection.terminate()
+    return mark, result, lost
 
 
 async def hang_up(connection: Connection) -> None:

@@ -94,4 +94,5 @@ class Listener:
 
 
 def channel(schema: str) -> str:
+    """Where those who share a schema tell each other."""
     return f"acron.{schema}"

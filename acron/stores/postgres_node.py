@@ -51,15 +51,16 @@ _LET_GO = "UPDATE nodes SET expires = '-infinity' WHERE id = $1"
 _HOLD = "SELECT expires > clock_timestamp() FROM nodes WHERE id = $1 FOR KEY SHARE"
 _DEAD = "SELECT id FROM nodes WHERE expires <= clock_timestamp() ORDER BY id FOR UPDATE"
 # A node that is not known is dead, too.
-_LEFT = """
-SELECT id, node FROM runs WHERE (state = 'running' OR unsent)
-    AND (node = ANY($1::text[]) OR (node IS NOT NULL AND node NOT IN (SELECT id FROM nodes)))
-ORDER BY token, id
-"""
+_OF_DEAD = "(node = ANY($1::text[]) OR (node IS NOT NULL AND node NOT IN (SELECT id FROM nodes)))"
+_LEFT = f"""
+SELECT number, node, token FROM open_runs WHERE state = 'running' AND {_OF_DEAD}
+UNION ALL SELECT number, node, token FROM ended_runs WHERE unsent AND {_OF_DEAD}
+ORDER BY token, number
+"""  # noqa: S608 (our own text)
 _FORGET = """
 DELETE FROM nodes WHERE id = ANY($1::text[]) AND expires <= clock_timestamp()
-    AND NOT EXISTS (SELECT FROM runs WHERE unsent AND node = nodes.id)
-    AND NOT EXISTS (SELECT FROM runs WHERE state = 'running' AND node = nodes.id)
+    AND NOT EXISTS (SELECT FROM ended_runs WHERE unsent AND node = nodes.id)
+    AND NOT EXISTS (SELECT FROM open_runs WHERE node = nodes.id)
 """
 # A sign of life need not survive a crash of the machine, and must not wait for its disk.
 _BEAT = """
@@ -110,7 +111,7 @@ class Lease:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._keep())
-        except BaseException as error:  # noqa: BLE001 (it is raised by ``start``, or logged)
+        except BaseException as error:
             if self._started.is_set():
                 log.exception("the lease of node %s is kept no more", self.node.id)
             self._failure = error
@@ -169,10 +170,12 @@ class Lease:
 
 
 async def beat(connection: Connection, node: Node) -> None:
+    """Keep what a node says of itself; its lease is another matter."""
     await connection.execute(_BEAT, node.id, _encode(replace(node, alive=True)))
 
 
 async def all_nodes(connection: Connection) -> list[Node]:
+    """Every node known, alive or not by the database's clock."""
     rows = await connection.fetch(_ALL)
     return [replace(_decode(data), alive=alive) for data, alive in rows]
 
@@ -186,7 +189,8 @@ async def lives(connection: Connection, node: str) -> bool:
 async def left_by_dead(connection: Connection, own: str | None) -> dict[str, str]:
     """Runs that the dead have to end or to deliver, oldest first, and whose they are."""
     dead = [node for (node,) in await connection.fetch(_DEAD) if node != own]
-    return dict(await connection.fetch(_LEFT, dead))
+    rows = await connection.fetch(_LEFT, dead)
+    return {f"r{number}": node for number, node, _ in rows}
 
 
 async def forget_dead(connection: Connection) -> bool:

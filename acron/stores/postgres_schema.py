@@ -33,15 +33,16 @@ async def prepare(connection: Connection, target: Target) -> None:
                 await _create_schema(connection, target)
             script = files("acron.stores").joinpath("sql", f"postgres_{number}.sql")
             await connection.execute(script.read_text(encoding="utf-8"), timeout=_TIMEOUT)
-            await connection.execute(f"UPDATE meta SET version = {number}")
+            await connection.execute("UPDATE meta SET version = $1", number)
 
 
 async def _version(connection: Connection, target: Target) -> int:
     """The newest migration that was made; 0 in a database without our tables."""
-    name = f'"{target.schema}".meta'
-    if await connection.fetchval("SELECT to_regclass($1::text)::text", name) is None:
+    # Not to_regclass: in a transaction it may remember that there was none.
+    known = "SELECT true FROM pg_tables WHERE schemaname = $1 AND tablename = 'meta'"
+    if not await connection.fetchval(known, target.schema):
         return 0
-    version = int(await connection.fetchval(f"SELECT version FROM {name}"))  # noqa: S608 (ours)
+    version = int(await connection.fetchval("SELECT version FROM meta"))
     if version > VERSION:
         message = f"its tables are those of a newer acron ({version}; this one knows {VERSION})"
         raise StoreError(message, address=target.address)

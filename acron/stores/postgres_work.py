@@ -8,15 +8,17 @@ from msgspec.structs import replace
 
 from acron.model import Decision, Due, End, Outcome, Run, RunState
 from acron.stores.postgres_node import forget_dead, left_by_dead
-from acron.stores.postgres_rows import BEGINNING, is_unsent
+from acron.stores.postgres_rows import BEGINNING, is_unsent, number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from acron.abc import Change, Decide, Settle
     from acron.model import Job
     from acron.stores.postgres_rows import Cursor, Rows
+
+    Mint = Callable[[], int]
 
 # An enum's members cost a descriptor call each time they are looked up.
 PENDING = RunState.PENDING
@@ -85,10 +87,10 @@ async def claim_job(
     if not await rows.lock_job(job_id, can_run):
         return []
     due_at = rows.jobs[job_id].due_at
-    owed = [] if due_at is None else [(due_at, job_id, "")]
-    for run in (await rows.open_runs([job_id])).get(job_id, ()):
-        if run.state is PENDING:
-            owed.append((run.due_at, job_id, run.id))
+    owed: list[Cursor] = [] if due_at is None else [(due_at, job_id, 0)]
+    opened = (await rows.open_runs([job_id])).get(job_id, ())
+    waiting = [run for run in opened if run.state is PENDING]
+    owed += [(run.due_at, job_id, number_of(run.id) or 0) for run in waiting]
     found = await _decided(rows, sorted(row for row in owed if row[0] <= now), 1, decide)
     await rows.store(list(found), list(found.values()))
     return list(found.values())
@@ -104,12 +106,12 @@ async def _decided(
 
     def pure() -> dict[str, Decision]:
         found: dict[str, Decision] = {}
-        for due_at, job_id, run_id in page:
-            if job_id in found:
+        for due_at, job_id, number in page:
+            if job_id in found or job_id not in rows.jobs:
                 continue
             own = opened.get(job_id, ())
-            run = next((one for one in own if one.id == run_id), None)
-            if run_id and (run is None or run.state is not PENDING or run.due_at != due_at):
+            run = next((one for one in own if one.id == f"r{number}"), None)
+            if number and (run is None or run.state is not PENDING or run.due_at != due_at):
                 continue  # claimed by others just before its job was ours
             live = tuple([one for one in own if one.live])
             decision = decide(Due(rows.jobs[job_id], run, live), rows.mint)
@@ -122,43 +124,52 @@ async def _decided(
     return await rows.minting(len(page), pure)
 
 
+class NeedsLocks(Exception):
+    """An end changes more than its run: do it again, with the jobs locked."""
+
+
 async def finish(
-    rows: Rows, ends: Sequence[End], settle: Settle
+    rows: Rows, ends: Sequence[End], settle: Settle, *, locked: bool
 ) -> tuple[list[Decision | None], bool]:
-    """See ``Store.finish``; also whether something that waited for these ends can go on."""
-    await rows.lock_ends([end.run_id for end in ends])
-    results = await rows.minting(0, lambda: _settled(rows, ends, settle))
-    ids = await _store_settled(rows, ends, results)
+    """See ``Store.finish``; also whether something that waited for these ends can go on.
+
+    An end that leaves its job as it was needs no lock of it: it is as if it came before whatever
+    else happens to the job. Raises NeedsLocks for another, unless ``locked``.
+    """
+    if locked:
+        await rows.lock_jobs_of([end.run_id for end in ends])
+    runs = await rows.take(ends)
+    ids = list({run.job_id for run in runs.values()})
+    if not locked:
+        await rows.read_jobs(ids)
+    results = await rows.minting(0, lambda: _settled(rows.jobs, runs, ends, settle, rows.mint))
+    done = {end.run_id: one for end, one in zip(ends, results, strict=True) if one is not None}
+    if not locked:
+        _check(rows, runs, done)
+    await rows.store([runs[run_id].job_id for run_id in done], list(done.values()))
     return results, any(map(_can_go_on, ends, results)) or await rows.waiting(ids)
 
 
-async def _store_settled(
-    rows: Rows, ends: Sequence[End], results: Sequence[Decision | None]
-) -> list[str]:
-    done = {end.run_id: one for end, one in zip(ends, results, strict=True) if one is not None}
-    ids = [rows.runs[run_id].job_id for run_id in done]
-    await rows.store(ids, list(done.values()))
-    return ids
+def _check(rows: Rows, runs: dict[str, Run], done: dict[str, Decision]) -> None:
+    for run_id, decision in done.items():
+        kept = decision.job is rows.jobs.get(runs[run_id].job_id)
+        if not kept or not all(run.state.ended for run in decision.runs):
+            raise NeedsLocks
 
 
-def _settled(rows: Rows, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+def _settled(
+    stored: dict[str, Job], runs: dict[str, Run], ends: Sequence[End], settle: Settle, mint: Mint
+) -> list[Decision | None]:
     results: list[Decision | None] = []
-    jobs: dict[str, Job | None] = {}
+    jobs: dict[str, Job | None] = {**stored}
     ended: set[str] = set()
     for end in ends:
-        run = rows.runs.get(end.run_id)
-        if (
-            run is None
-            or run.state is not RUNNING
-            or run.token != end.token
-            or end.run_id in ended
-        ):
+        run = runs.get(end.run_id)
+        if run is None or run.token != end.token or end.run_id in ended:
             results.append(None)
             continue
-        job_id = run.job_id
-        job = jobs[job_id] if job_id in jobs else rows.jobs.get(job_id)
-        decision = settle(job, run, end, rows.mint)
-        jobs[job_id] = decision.job
+        decision = settle(jobs.get(run.job_id), run, end, mint)
+        jobs[run.job_id] = decision.job
         ended.add(end.run_id)
         results.append(decision)
     return results
@@ -177,31 +188,33 @@ async def recover(rows: Rows, now: datetime, settle: Settle, node: str | None) -
     if left:
         await rows.lock_ends(list(left))
         # Others may have been quicker: an end changes the state, an adoption the node.
-        lost = [run for key, run in rows.runs.items() if run.node == left[key]]
-        decisions = await rows.minting(0, lambda: _recovered(rows, lost, now, settle, node))
+        lost = {key: run for key, run in rows.open.items() if run.node == left[key]}
+        unsent = [
+            run for key, run in rows.ended.items() if run.node == left[key] and is_unsent(run)
+        ]
+        ends = [
+            End(run_id=run.id, token=run.token, finished_at=now, outcome=DIED)
+            for run in lost.values()
+            if run.state is RUNNING
+        ]
+
+        def pure() -> list[Decision]:
+            settled = [one for one in _settled(rows.jobs, lost, ends, settle, rows.mint) if one]
+            jobs = rows.jobs | {one.runs[0].job_id: one.job for one in settled}
+            adopted = [Decision(jobs.get(run.job_id), (run,)) for run in unsent]
+            return settled if node is None else [_adopting(one, node) for one in settled + adopted]
+
+        decisions = await rows.minting(0, pure)
         await rows.store([one.runs[0].job_id for one in decisions], decisions)
-    if await forget_dead(rows.connection) and rows.xid is None:
+    if await forget_dead(rows.connection) and rows.mark is None:
         await rows.reserve(0)
     return decisions
 
 
-def _recovered(
-    rows: Rows, lost: list[Run], now: datetime, settle: Settle, node: str | None
-) -> list[Decision]:
-    ends = [
-        End(run_id=run.id, token=run.token, finished_at=now, outcome=DIED)
-        for run in lost
-        if run.state is RUNNING
-    ]
-    settled = [one for one in _settled(rows, ends, settle) if one is not None]
-    if node is None:
-        return settled
-    jobs = rows.jobs | {one.runs[0].job_id: one.job for one in settled}
-    adopted = [Decision(jobs.get(run.job_id), (run,)) for run in lost if is_unsent(run)]
-    return [
-        Decision(one.job, tuple(_adopted(run, node) for run in one.runs), one.skips)
-        for one in settled + adopted
-    ]
+def _adopting(decision: Decision, node: str) -> Decision:
+    return Decision(
+        decision.job, tuple(_adopted(run, node) for run in decision.runs), decision.skips
+    )
 
 
 def _adopted(run: Run, node: str) -> Run:

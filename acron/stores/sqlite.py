@@ -123,28 +123,27 @@ class SqliteStore(Store):
         except StopIteration as error:  # which no future can carry
             raise RuntimeError("a function handed to the store raised StopIteration") from error
 
-    async def _transact(self, work: Callable[[Transaction], T]) -> T:
-        def transact() -> T:
-            with self._file.writing() as db:
-                transaction = Transaction(db, self._bad, self._minted)
-                before = transaction.told
-                try:
-                    result = work(transaction)
-                finally:
-                    self._minted = transaction.token
-                transaction.flush()
-            if transaction.news or before != self._told:
-                self._told = transaction.told
-                self._tell()
-            return result
+    def _transact(self, work: Callable[[Transaction], T]) -> T:
+        with self._file.writing() as db:
+            transaction = Transaction(db, self._bad, self._minted)
+            try:
+                result = work(transaction)
+            finally:
+                self._minted = transaction.token
+            told = transaction.flush()
+        if told is not None:
+            self._told = told
+            self._tell()
+        return result
 
-        return await self._do(transact)
+    async def _change(self, work: Callable[[Transaction], T]) -> T:
+        return await self._do(lambda: self._transact(work))
 
     async def _ask(self, question: Callable[[Reader], T]) -> T:
-        def ask() -> T:
-            return question(Reader(self._file.connection(), self._bad))
+        return await self._do(lambda: question(self._reader()))
 
-        return await self._do(ask)
+    def _reader(self) -> Reader:
+        return Reader(self._file.connection(), self._bad)
 
     # news
 
@@ -167,22 +166,21 @@ class SqliteStore(Store):
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
-        while True:
+        while not await self._news.wait(min(POLL, until - loop.time())):
             await self._do(self._look)
-            left = until - loop.time()
-            if await self._news.wait(min(POLL, left)):
-                return True
-            if left <= 0:
-                return False
+            if until <= loop.time():
+                return await self._news.wait(0)
+        return True
 
     async def problems(self) -> list[str]:
         bad = await self._ask(lambda reader: reader.still_bad())
-        return [f"{self._path}: record {one!r}: {why}" for one, why in bad.items()]
+        trouble = [self._file.trouble] if self._file.trouble else []
+        return trouble + [f"{self._path}: record {one!r}: {why}" for one, why in bad.items()]
 
     # definitions
 
     async def write(self, ids: Sequence[str], change: Change, now: datetime) -> list[Decision]:  # noqa: ARG002
-        return await self._transact(lambda tx: sqlite_work.write(tx, ids, change))
+        return await self._change(lambda tx: sqlite_work.write(tx, ids, change))
 
     async def get(self, job_id: str) -> Job | None:
         found = await self._ask(lambda reader: reader.jobs("WHERE id = ?", (job_id,)))
@@ -194,11 +192,20 @@ class SqliteStore(Store):
         where = "WHERE name = ? ORDER BY id"
         return await self._ask(lambda reader: reader.jobs(where, (name.casefold(),)))
 
-    async def page(self, after: str = "", limit: int = 1000) -> list[Job]:
-        asked = (after, max(limit, 0))
+    async def page(
+        self, after: str = "", limit: int = 1000, *, app: str | None = None
+    ) -> list[Job]:
+        """See ``Store.page``; with ``app``, of the jobs that this program declares."""
+        where, asked = ("", ()) if app is None else ("app = ? AND", (app,))
+        values = (*asked, after, max(limit, 0))
         return await self._ask(
-            lambda reader: reader.jobs("WHERE id > ? ORDER BY id LIMIT ?", asked)
+            lambda reader: reader.jobs(f"WHERE {where} id > ? ORDER BY id LIMIT ?", values)
         )
+
+    async def on_start(self) -> list[Job]:
+        # Word for word the condition of the index, so that it is used.
+        where = """WHERE instr(data, '"bound":"@reboot') > 0"""
+        return await self._ask(lambda reader: reader.jobs(where, ()))
 
     # firing
 
@@ -216,26 +223,40 @@ class SqliteStore(Store):
     ) -> list[Decision]:
         if limit <= 0:
             return []
-        return await self._transact(
-            lambda tx: sqlite_work.claim(tx, now, limit, can_run, decide, only)
-        )
+
+        def claim() -> list[Decision]:
+            needed = self._reader().needed(now, can_run)
+            if not needed:
+                return []  # no need to keep others from writing
+            return self._transact(
+                lambda tx: sqlite_work.claim(
+                    tx.due(now, can_run, limit, needed)
+                    if only is None
+                    else tx.due_of(only, now, can_run),
+                    tx,
+                    limit,
+                    decide,
+                )
+            )
+
+        return await self._do(claim)
 
     async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
-        return await self._transact(lambda tx: sqlite_work.finish(tx, ends, settle)) if ends else []
+        return await self._change(lambda tx: sqlite_work.finish(tx, ends, settle)) if ends else []
 
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
         nodes = self._nodes
-        decisions = await self._transact(
+        decisions = await self._change(
             lambda tx: sqlite_work.recover(tx, now, settle, nodes.dead, nodes.own)
         )
         await self._ask(lambda reader: nodes.clean(set(sqlite_work.nodes_at_work(reader))))
         return decisions
 
     async def mark(self, run: Run) -> None:
-        await self._transact(lambda tx: sqlite_work.mark(tx, run))
+        await self._change(lambda tx: sqlite_work.mark(tx, run))
 
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
-        return await self._transact(lambda tx: sqlite_work.request_cancel(tx, run_id, now))
+        return await self._change(lambda tx: sqlite_work.request_cancel(tx, run_id, now))
 
     # the ledger
 

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 #: The oldest SQLite that has all that the statements need (several ON CONFLICT in one).
 OLDEST = (3, 35, 0)
-#: Pages that the write-ahead log may hold before they are moved into the database.
-_CHECKPOINT = 4000
+#: After so many commits, or rows, the write-ahead log is moved into the database: about 10 MB.
+COMMITS, ROWS = 400, 10_000
+#: How long that may wait for people's readers, in seconds; writers have to wait meanwhile.
+CHECKPOINT_WAIT = 1.0
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
-    f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}",
+    "PRAGMA wal_autocheckpoint = 0",
     "PRAGMA journal_size_limit = 67108864",
     "PRAGMA cache_size = -16384",
     # Some distributions overwrite with zeros what is deleted, at the price of many page writes.
@@ -48,6 +50,9 @@ class DatabaseFile:
         self._users = users
         self._connection: sqlite3.Connection | None = None
         self._same: os.stat_result | None = None
+        self._log = path.with_name(path.name + "-wal")
+        self._commits = self._rows = 0  # since the last checkpoint; before it
+        self.trouble = ""  # what went wrong beside a transaction
 
     # open and close
 
@@ -86,6 +91,7 @@ class DatabaseFile:
             message = f"SQLite {sqlite3.sqlite_version} is too old: {needed} is needed"
             raise StoreUnavailable(message)
         self._same = os.stat(self.path)  # noqa: PTH116
+        self._commits = self._rows = 0
         self._refuse_cut_off(self._same)
         connection = sqlite3.connect(
             f"file:{quote(str(self.path))}?mode=rw",
@@ -102,8 +108,7 @@ class DatabaseFile:
 
     def _refuse_cut_off(self, found: os.stat_result) -> None:
         """SQLite takes an empty file for a new database, and throws its log away."""
-        log = self.path.with_name(self.path.name + "-wal")
-        if found.st_size == 0 and log.exists() and log.stat().st_size:
+        if found.st_size == 0 and self._log.exists() and self._log.stat().st_size:
             message = f"{self.path} is empty, but has a log beside it: it was cut off"
             raise StoreCorrupt(message)
 
@@ -164,16 +169,26 @@ class DatabaseFile:
         connection = self.connection()
         with self._begun(connection):
             yield connection
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Several questions, answered from one state."""
-        connection = self.connection()
-        connection.execute("BEGIN")
         try:
-            yield connection
-        finally:
-            connection.execute("COMMIT")
+            self._checkpoint(connection)
+            self.trouble = ""
+        except sqlite3.Error as error:  # the transaction is durable all the same
+            self.trouble = f"cannot move the log into the database: {error}"
+            self.close()
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Not left to SQLite: before 3.51.3, a checkpoint that lets others write at the same
+        time can corrupt the database (sqlite.org/wal.html, the WAL-reset bug). One that
+        restarts the log keeps them out. The log is not cut off but overwritten: to sync a file
+        that grows takes several times as long."""
+        self._commits += 1
+        rows = connection.total_changes
+        if self._commits < COMMITS and rows - self._rows < ROWS:
+            return
+        self._commits, self._rows = 0, rows
+        connection.execute(f"PRAGMA busy_timeout = {int(CHECKPOINT_WAIT * 1000)}")
+        connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()  # busy: the next one will
+        connection.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}")
 
     @contextmanager
     def _begun(self, connection: sqlite3.Connection) -> Iterator[None]:

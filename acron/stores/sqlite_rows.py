@@ -33,7 +33,7 @@ _NEVER = -(1 << 62)
 OPEN = "INDEXED BY runs_open WHERE state IN ('pending', 'running')"
 UNSENT = "INDEXED BY runs_unsent WHERE unsent = 1"
 #: How many rows one statement writes: few sizes, so that all of them stay prepared.
-_SIZES = (256, 64, 16, 4, 1)
+_SIZES = (500, 100, 20, 4, 1)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -66,6 +66,9 @@ _LIST = "SELECT '[' || coalesce(group_concat('[' || %s || ']'), '') || ']' FROM 
 _NEEDED = """
 SELECT value FROM json_each(?1) WHERE EXISTS (
     SELECT 1 FROM jobs INDEXED BY jobs_due WHERE needs = value AND due_at <= ?2)
+UNION ALL
+SELECT '' WHERE EXISTS (
+    SELECT 1 FROM runs INDEXED BY runs_pending WHERE state = 'pending' AND due_at <= ?2)
 """
 _DUE_JOBS = _LIST % (
     f"j.data || ',' || {_OPEN % 'j.id'}",
@@ -152,14 +155,22 @@ class Reader:
         self._db = db
         self._bad = bad
 
-    def due(self, now: datetime, can_run: Collection[str], limit: int) -> Iterator[Row]:
+    def needed(self, now: datetime, can_run: Collection[str]) -> list[str]:
+        """Of ``can_run``, what jobs need that are due; "" when a pending run is."""
+        asked = (text_of(tuple(can_run)), micros(now))
+        return [needs for (needs,) in self._db.execute(_NEEDED, asked)]
+
+    def due(
+        self, now: datetime, can_run: Collection[str], limit: int, needed: Sequence[str]
+    ) -> Iterator[Row]:
         """What is due, oldest first; read as it is asked for, ``limit`` rows at a time."""
         can, until = text_of(tuple(can_run)), micros(now)
-        needed: list[str] = [row[0] for row in self._db.execute(_NEEDED, (can, until))]
         size = limit // max(1, len(needed)) + 1
-        sources = [self._due_jobs(needs, until, size) for needs in needed]
-        sources.append(self._due_runs(can, until, limit))
-        return merge(*sources)
+        sources = [
+            self._due_jobs(needs, until, size) if needs else self._due_runs(can, until, limit)
+            for needs in needed
+        ]
+        return sources[0] if len(sources) == 1 else merge(*sources)
 
     def _due_jobs(self, needs: str, until: int, size: int) -> Iterator[Row]:
         after: tuple[int, str] | None = (_NEVER, "")
@@ -172,6 +183,8 @@ class Reader:
             ]
             rows.sort()
             yield from rows
+            if len(rows) < size and not self._bad:
+                return
             after = self._db.execute(_LAST_JOB, asked).fetchone()
 
     def _due_runs(self, can: str, until: int, size: int) -> Iterator[Row]:
@@ -184,6 +197,8 @@ class Reader:
             ]
             rows.sort()
             yield from rows
+            if len(rows) < size and not self._bad:
+                return
             after = self._db.execute(_LAST_RUN, asked).fetchone()
 
     def due_of(self, job_id: str, now: datetime, can_run: Collection[str]) -> list[Row]:
@@ -231,8 +246,9 @@ class Reader:
         return [job for key, data in rows if (job := self._one(_job, key, data)) is not None]
 
     def skips(self, where: str, asked: Sequence[Any]) -> list[Skip]:
-        rows = self._db.execute(f"SELECT data FROM skips {where}", asked)  # noqa: S608
-        return [_skip.decode(data) for (data,) in rows]
+        rows = self._db.execute(f"SELECT number, data FROM skips {where}", asked)  # noqa: S608
+        found = (self._one(_skip, f"skip {number}", data) for number, data in rows)
+        return [skip for skip in found if skip is not None]
 
     def nodes(self, where: str) -> set[str]:
         rows = self._db.execute(f"SELECT DISTINCT node FROM runs {where}")  # noqa: S608
@@ -252,6 +268,8 @@ class Reader:
             return kind.all.decode(text)
         except msgspec.ValidationError:
             return [row for raw in _raw.decode(text) if (row := self._one_of(kind, raw))]
+        except msgspec.DecodeError as error:
+            raise StoreCorrupt(f"a record is no JSON: {error}") from error
 
     def _one_of(self, kind: _Kind[T], raw: msgspec.Raw) -> T | None:
         try:

@@ -28,6 +28,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_due ON jobs (needs, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX jobs_name ON jobs (name);
 CREATE INDEX jobs_app ON jobs (app) WHERE app IS NOT NULL;
+CREATE INDEX jobs_on_start ON jobs (id) WHERE instr(data, '"bound":"@reboot') > 0;
 
 CREATE TABLE runs (
     token INTEGER NOT NULL,

@@ -10,12 +10,12 @@ from acron.model import Decision, Due, End, Outcome, RunState
 from acron.stores.sqlite_rows import OPEN, UNSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from acron.abc import Change, Decide, Settle
     from acron.model import Job, Run
-    from acron.stores.sqlite_rows import Reader
+    from acron.stores.sqlite_rows import Reader, Row
     from acron.stores.sqlite_write import Transaction
 
 _RUNNING = f"{OPEN} AND state = 'running'"
@@ -38,17 +38,9 @@ def write(tx: Transaction, ids: Sequence[str], change: Change) -> list[Decision]
     return decisions
 
 
-def claim(
-    tx: Transaction,
-    now: datetime,
-    limit: int,
-    can_run: Collection[str],
-    decide: Decide,
-    only: str | None,
-) -> list[Decision]:
-    """Rows are read as they are asked for, so that a claim costs what it takes."""
+def claim(rows: Iterable[Row], tx: Transaction, limit: int, decide: Decide) -> list[Decision]:
+    """``rows`` are what is due; they are read as they are asked for."""
     decided: dict[str, Decision] = {}
-    rows = tx.due(now, can_run, limit) if only is None else tx.due_of(only, now, can_run)
     for _, job_id, _, job, run, live in rows:
         if job_id in decided:
             continue

@@ -28,27 +28,29 @@ _PUT_RUNS = """INSERT INTO runs
     ON CONFLICT (id) DO UPDATE SET token = excluded.token, state = excluded.state,
         node = excluded.node, due_at = excluded.due_at, finished_at = excluded.finished_at,
         unsent = excluded.unsent, data = excluded.data"""
+_TELL = "UPDATE meta SET news = news + 1 RETURNING news"
 _PUT_SKIPS = "INSERT INTO skips (job_id, recorded_at, data) VALUES %s"
 
 
 class Transaction(Reader):
     """``keep`` gathers decisions, ``flush`` writes them; ``news`` says whether whoever waits for
     changes should look again. ``mint`` gives fencing tokens, larger than ``minted`` and any
-    stored."""
+    stored; ``token`` is the last one given."""
 
     def __init__(self, db: sqlite3.Connection, bad: dict[str, str], minted: int) -> None:
         super().__init__(db, bad)
-        self._stored: int
-        self.told: int
-        self._stored, self.told = db.execute("SELECT token, news FROM meta").fetchone()
-        self.token = max(self._stored, minted)
+        self.token = minted
         self.news = False
+        self._mints = False
         self._jobs: dict[str, Job | None] = {}
         self._declared: set[str] = set()  # of these, more than the progress may have changed
         self._runs: dict[str, Run] = {}
         self._skips: list[Skip] = []
 
     def mint(self) -> int:
+        if not self._mints:
+            self._mints = True
+            self.token = max(self.token, self._db.execute("SELECT token FROM meta").fetchone()[0])
         self.token += 1
         return self.token
 
@@ -75,7 +77,8 @@ class Transaction(Reader):
     def keep_run(self, run: Run) -> None:
         self._runs[run.id] = run
 
-    def flush(self) -> None:
+    def flush(self) -> int | None:
+        """Write what was kept; the database's count of news, when there were some."""
         new = [_job_row(job) for job in self._jobs.values() if job and job.id in self._declared]
         advanced = [
             _job_row(job) for job in self._jobs.values() if job and job.id not in self._declared
@@ -87,9 +90,12 @@ class Transaction(Reader):
             self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
         self._put(_PUT_RUNS, [_run_row(run) for run in self._runs.values()])
         self._put(_PUT_SKIPS, [_skip_row(skip) for skip in self._skips])
-        if self.news or self.token != self._stored:
-            self.told += self.news
-            self._db.execute("UPDATE meta SET token = ?, news = ?", (self.token, self.told))
+        if self._mints:
+            self._db.execute("UPDATE meta SET token = ?", (self.token,))
+        if not self.news:
+            return None
+        told: int = self._db.execute(_TELL).fetchone()[0]
+        return told
 
     def _put(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         for part in parts(rows):

@@ -35,7 +35,7 @@ effects = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 @app.action
 async def note(ctx):
     os.write(effects, f"{ctx.job.id} {ctx.scheduled_at.isoformat()} {ctx.run_id}\\n".encode())
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)
 
 asyncio.run(app.run())
 """

@@ -44,8 +44,7 @@ def test_paths_of_any_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "address, why",
     [
-        ("sqlite:///bot.db", "this release"),
-        ("postgresql://me:secret@db/x", "this release"),
+        ("postgresql://me:secret@db/x?lease=soon", "cannot be read"),
         ("redis://x", "no store is known"),
         ("memory://x", "no name"),
         ("file://host/x", "file URL"),

@@ -5,31 +5,47 @@ CREATE TABLE jobs (
     id text COLLATE "C" PRIMARY KEY,
     name text COLLATE "C" NOT NULL,  -- case-folded, its beginning
     needs text COLLATE "C" NOT NULL,
+    app text COLLATE "C",  -- the program that declares it
+    on_start boolean NOT NULL,  -- due when a node starts
     due_at timestamptz,  -- null: not to be claimed
     data bytea NOT NULL
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 
 CREATE INDEX jobs_by_name ON jobs (name);
+CREATE INDEX jobs_of_app ON jobs (app, id) WHERE app IS NOT NULL;
+CREATE INDEX jobs_on_start ON jobs (id) WHERE on_start;
 CREATE INDEX jobs_due ON jobs (due_at, id) WHERE due_at IS NOT NULL;
 
-CREATE TABLE runs (
-    id text COLLATE "C" PRIMARY KEY,
+-- Runs move once: what is pending or running is small and changes, what has ended only grows.
+-- A run's id is "r" and its number.
+CREATE TABLE open_runs (
+    number bigint PRIMARY KEY,
     job_id text COLLATE "C" NOT NULL,
     token bigint NOT NULL,
     state text COLLATE "C" NOT NULL,
     node text COLLATE "C",
-    due_at timestamptz NOT NULL,
-    finished_at timestamptz,
-    unsent boolean NOT NULL,  -- ended, with deliveries to make
+    due_at timestamptz,  -- of a pending one
     data bytea NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 
-CREATE INDEX runs_newest ON runs (token, id);
-CREATE INDEX runs_of_job ON runs (job_id, token, id);
-CREATE INDEX runs_open ON runs (job_id) WHERE state IN ('pending', 'running');
-CREATE INDEX runs_due ON runs (due_at, job_id, id) WHERE state = 'pending';
--- What a node has in hand.
-CREATE INDEX runs_of_node ON runs (node) WHERE state = 'running' OR unsent;
+CREATE INDEX open_runs_of_job ON open_runs (job_id);
+CREATE INDEX open_runs_due ON open_runs (due_at, job_id, number) WHERE due_at IS NOT NULL;
+CREATE INDEX open_runs_waiting ON open_runs (job_id) WHERE due_at IS NOT NULL;
+
+CREATE TABLE ended_runs (
+    number bigint PRIMARY KEY,
+    job_id text COLLATE "C" NOT NULL,
+    token bigint NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    node text COLLATE "C",
+    finished_at timestamptz NOT NULL,
+    unsent boolean NOT NULL,  -- there are deliveries to make
+    data bytea NOT NULL
+);
+
+CREATE INDEX ended_runs_newest ON ended_runs (token, number);
+CREATE INDEX ended_runs_of_job ON ended_runs (job_id, token, number);
+CREATE INDEX ended_runs_unsent ON ended_runs (node) WHERE unsent;
 
 CREATE TABLE skips (
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -48,3 +64,10 @@ CREATE TABLE nodes (
 
 -- Fencing tokens. Never cached by a session: a later claim must get a larger one.
 CREATE SEQUENCE tokens;
+
+-- What was committed lately, for whoever never got the answer. (The number that PostgreSQL has for
+-- a transaction is no proof: after a crash another one may bear it.)
+CREATE TABLE commits (
+    id bigint PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);

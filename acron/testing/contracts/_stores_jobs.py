@@ -77,6 +77,20 @@ class JobDuties(StoreSuite):
             assert await store.run("r1") is None
             assert await store.problems() == []
 
+    async def test_pages_of_one_app(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.put(store, *(a_job(key, app="bot") for key in "ace"), a_job("b"))
+            await self.put(store, a_job("d", app="other"))
+            page = await store.page(limit=2, app="bot")
+            assert [job.id for job in page] == ["a", "c"]
+            assert [job.id for job in await store.page("c", app="bot")] == ["e"]
+            assert await store.page(app="nobody") == []
+
+    async def test_the_jobs_of_a_start(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.put(store, a_job("a"), a_job("b", schedule="@reboot", bound="@reboot"))
+            assert [job.id for job in await store.on_start()] == ["b"]
+
     async def test_a_job_is_read_back_with_all_its_fields(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             await self.put(store, FULL)

@@ -1,0 +1,68 @@
+"""The verb simulate: what all jobs will do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from acron.cli.base import Json, Tz, Usage, verb
+from acron.cli.calendar import instant, zone_name
+from acron.cli.render import print_json
+from acron.forecast import forecast
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from acron.app import Acron
+    from acron.cli.target import Target
+    from acron.model import Job
+
+
+@verb("simulate")
+def simulate(
+    target: Target,
+    days: Annotated[
+        int, typer.Option("--days", metavar="N", min=1, max=3660, help="How many days.")
+    ] = 30,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="ISO", help="From here on; default: now.")
+    ] = None,
+    tz: Tz = None,
+    width: Annotated[
+        int | None,
+        typer.Option(metavar="COLUMNS", min=40, max=1000, help="Default: the terminal's, or 80."),
+    ] = None,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Draw when all jobs will fire: load by the hour, collisions, changes of the clock.
+
+    Nothing runs.
+    """
+
+    async def work(app: Acron) -> tuple[list[Job], tuple[str, ...], datetime, str]:
+        jobs = [job async for job in app.jobs()]
+        return jobs, (await app.status()).parked, app.clock.now(), app.tz
+
+    jobs, parked, now, place = target.do(work)
+    place = zone_name(tz) if tz else place
+    since = now if start is None else instant(start, place)
+    try:
+        found = forecast(jobs, since, days, place, parked)
+    except OverflowError as error:
+        raise Usage(str(error)) from None
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    from rich.console import Console  # noqa: PLC0415 (slow)
+
+    from acron.cli.outlook import draw  # noqa: PLC0415
+
+    console = Console(width=width, highlight=False)
+    if console.is_terminal:
+        console.print(draw(found, console))
+        return
+    with console.capture() as said:
+        console.print(draw(found, console))
+    typer.echo("\n".join(line.rstrip() for line in said.get().splitlines()))

@@ -1,0 +1,98 @@
+"""What goes on beside firing: news from other processes, and the upkeep of the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from acron.contain import meant_for_us
+from acron.model import End, Outcome, RunState
+from acron.runtime.record import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from acron.runtime import Runtime
+
+log = logging.getLogger("acron.runtime")
+
+#: Seconds between two looks for runs and skips that are old enough to forget.
+PRUNE_INTERVAL = 3600.0
+#: Seconds to wait after a step that failed.
+PAUSE = 1.0
+
+
+async def keep(rt: Runtime, step: Callable[[], Awaitable[None]], what: str) -> None:
+    """Run ``step`` for ever. Whatever it raises is reported, and it is tried again."""
+    while True:
+        try:
+            await step()
+        except BaseException as error:
+            if meant_for_us(error):
+                raise
+            rt.pulse.trouble(what, error)
+            await asyncio.sleep(PAUSE)
+
+
+class Listener:
+    """Wakes the trigger when the store has news, and passes on requests to cancel."""
+
+    def __init__(self, rt: Runtime, interval: float) -> None:
+        self._rt = rt
+        self._interval = interval
+
+    async def step(self) -> None:
+        if await self._rt.store.changed(self._interval):
+            self._rt.wake()
+        await self._cancel_requested()
+
+    async def _cancel_requested(self) -> None:
+        rt = self._rt
+        if not rt.attempts:
+            return
+        for run in await rt.store.runs(state=RunState.RUNNING, node=rt.node_id, limit=10_000):
+            if run.cancel_requested:
+                rt.attempts.stop(run.id, RunState.CANCELLED, "cancelled by request")
+
+
+class Upkeep:
+    """Every interval: beat, settle what nobody runs; every hour: forget what is old."""
+
+    def __init__(self, rt: Runtime, interval: float, days: float, keep_runs: int) -> None:
+        self._rt = rt
+        self._interval = interval
+        self._age = timedelta(days=days)
+        self._keep_runs = keep_runs
+        self._pruned_at = float("-inf")
+        self._orphans: frozenset[str] = frozenset()
+
+    async def step(self) -> None:
+        rt = self._rt
+        await asyncio.sleep(self._interval)
+        await rt.pulse.beat(force=True)
+        await rt.recover()
+        await self._settle_orphans()
+        if rt.clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL:
+            self._pruned_at = rt.clock.monotonic()
+            await rt.store.prune(rt.clock.now() - self._age, self._keep_runs)
+
+    async def _settle_orphans(self) -> None:
+        """Runs that are ours in the store and that nobody here runs: a claim whose answer was
+        lost, an end that was. Seen at two looks in a row, they are over."""
+        rt = self._rt
+        runs = await rt.store.runs(state=RunState.RUNNING, node=rt.node_id, limit=10_000)
+        ours = [run for run in runs if run.id not in rt.attempts]
+        lost = [run for run in ours if run.id in self._orphans]
+        self._orphans = frozenset(run.id for run in ours) - {run.id for run in lost}
+        if not lost:
+            return
+        log.error("%d runs of this process are running nowhere: now unknown", len(lost))
+        outcome = Outcome(state=RunState.UNKNOWN, error="it was claimed, and then lost")
+        now = rt.clock.now()
+        ends = [
+            End(run_id=run.id, token=run.token, finished_at=now, outcome=outcome) for run in lost
+        ]
+        await rt.store.finish(ends, settle)
+        rt.wake()
