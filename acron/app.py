@@ -211,7 +211,8 @@ class Acron(Verbs):
 
     def events(self) -> AsyncIterator[Event]:
         """What happens in this process from now on, until the app is closed."""
-        _ = self.store  # of this loop only
+        if self._store is not None:
+            _ = self.store  # of this loop only
         return self._events.subscribe()
 
     async def run_now(self, ref: str, *, wait: bool = False) -> Run:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from acron.model import Decision, Due, End, Job, Outcome, Run, RunState
+from acron.model import Decision, Due, End, Job, Run, RunState
 from acron.stores.agenda import Agenda
+from acron.stores.dead import DIED, adopted, inherited
 from acron.stores.ledger import PENDING, RUNNING, Ledger
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from acron.abc import Change, Decide, Settle
     from acron.stores.agenda import Queue, Row
 
-DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
 #: Stale rows that the agenda may hold, beyond one for each job, before it is swept.
 SLACK = 1000
 
@@ -211,7 +211,7 @@ class Book(Ledger):
         ]
         lost.sort(key=lambda run: run.token)
         ends = [End(run_id=run.id, token=run.token, finished_at=now, outcome=DIED) for run in lost]
-        changes, _ = self.finish(ends, settle)
+        changes, _ = self.finish(ends, inherited(settle, node))
         if node is not None:
             for run in self.unsent.values():
                 if run.node is not None and run.node != node and dead(run.node):
@@ -220,10 +220,6 @@ class Book(Ledger):
         return changes
 
     def _adopt(self, run: Run, node: str, changes: Changes) -> None:
-        deliveries = tuple(
-            replace(one, state="unknown") if one.state == "sending" else one
-            for one in run.deliveries
-        )
         # The run's own end is in the same transaction only if its node died in between; the job
         # that end left must not be overwritten with the one before it.
         job = self.jobs.get(run.job_id)
@@ -231,7 +227,7 @@ class Book(Ledger):
             if job_id == run.job_id:
                 job = decision.job
         changes.ids.append(run.job_id)
-        changes.decisions.append(Decision(job, (replace(run, node=node, deliveries=deliveries),)))
+        changes.decisions.append(Decision(job, (adopted(run, node),)))
 
     def mark(self, run: Run) -> Changes | None:
         stored = self.runs.get(run.id)

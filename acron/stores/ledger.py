@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from acron.model import RunState
+from acron.stores.dead import is_unsent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 # An enum's members cost a descriptor call each time they are looked up.
 PENDING = RunState.PENDING
 RUNNING = RunState.RUNNING
-UNSENT = frozenset({"pending", "sending"})
 
 
 class Ledger:
@@ -100,7 +100,7 @@ class Ledger:
         if opened is not None and opened.pop(run_id, None) is not None and not opened:
             del self.open[job_id]
         if run.deliveries or self.unsent:
-            if any(one.state in UNSENT for one in run.deliveries):
+            if is_unsent(run):
                 self.unsent[run_id] = run
             else:
                 self.unsent.pop(run_id, None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from acron.model import Job, Run, RunState, Skip
+from acron.stores.dead import is_unsent
 from acron.stores.postgres_link import Mark, Thrown
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-UNSENT = frozenset({"pending", "sending"})
 #: Rows in one statement.
 CHUNK = 5000
 #: A name's beginning, by which it is found.
@@ -341,11 +341,6 @@ def _numbers(run_ids: Iterable[str]) -> list[int]:
 def name_key(name: str) -> str:
     """What a name is found by; longer names may share it."""
     return name.casefold().replace("\0", "")[:NAME_LIMIT]
-
-
-def is_unsent(run: Run) -> bool:
-    """Whether it has ended, and there are deliveries to make."""
-    return run.state.ended and any(one.state in UNSENT for one in run.deliveries)
 
 
 def _declared(job: Job) -> tuple[str, str, str | None, str]:

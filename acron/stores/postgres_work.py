@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
-from acron.model import Decision, Due, End, Outcome, Run, RunState
+from acron.model import Decision, Due, End, Run, RunState
+from acron.stores.dead import DIED, adopted, inherited, is_unsent
 from acron.stores.postgres_node import forget_dead, left_by_dead
-from acron.stores.postgres_rows import BEGINNING, is_unsent, number_of
+from acron.stores.postgres_rows import BEGINNING, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 # An enum's members cost a descriptor call each time they are looked up.
 PENDING = RunState.PENDING
 RUNNING = RunState.RUNNING
-DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
 #: Tokens made ready for jobs that are written: most need none.
 _WRITE_TOKENS = 1000
 #: Rows looked at together once some were left owed.
@@ -199,29 +197,17 @@ async def recover(rows: Rows, now: datetime, settle: Settle, node: str | None) -
         ]
 
         def pure() -> list[Decision]:
-            settled = [one for one in _settled(rows.jobs, lost, ends, settle, rows.mint) if one]
+            owned = inherited(settle, node)
+            settled = [one for one in _settled(rows.jobs, lost, ends, owned, rows.mint) if one]
+            if node is None:
+                return settled
             jobs = rows.jobs | {one.runs[0].job_id: one.job for one in settled}
-            adopted = [Decision(jobs.get(run.job_id), (run,)) for run in unsent]
-            return settled if node is None else [_adopting(one, node) for one in settled + adopted]
+            return settled + [
+                Decision(jobs.get(run.job_id), (adopted(run, node),)) for run in unsent
+            ]
 
         decisions = await rows.minting(0, pure)
         await rows.store([one.runs[0].job_id for one in decisions], decisions)
     if await forget_dead(rows.connection) and rows.mark is None:
         await rows.reserve(0)
     return decisions
-
-
-def _adopting(decision: Decision, node: str) -> Decision:
-    return Decision(
-        decision.job, tuple(_adopted(run, node) for run in decision.runs), decision.skips
-    )
-
-
-def _adopted(run: Run, node: str) -> Run:
-    """With what it has to deliver in the hands of ``node``."""
-    if not is_unsent(run):
-        return run
-    deliveries = tuple(
-        replace(one, state="unknown") if one.state == "sending" else one for one in run.deliveries
-    )
-    return replace(run, node=node, deliveries=deliveries)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from acron.model import Decision, Due, End, Outcome, RunState
+from acron.model import Decision, Due, End, RunState
+from acron.stores.dead import DIED, adopted, inherited
 from acron.stores.sqlite_rows import OPEN, UNSENT
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from acron.stores.sqlite_write import Transaction
 
 _RUNNING = f"{OPEN} AND state = 'running'"
-_DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
 
 
 def write(tx: Transaction, ids: Sequence[str], change: Change) -> list[Decision]:
@@ -85,8 +85,8 @@ def recover(
     lost_nodes = {node for node in tx.nodes(_RUNNING) | waiting if dead(node)}
     lost = [run for run in tx.runs(_RUNNING, ()) if run.node in lost_nodes] if lost_nodes else []
     lost.sort(key=lambda run: run.token)
-    ends = [End(run_id=run.id, token=run.token, finished_at=now, outcome=_DIED) for run in lost]
-    decisions = [one for one in finish(tx, ends, settle) if one is not None]
+    ends = [End(run_id=run.id, token=run.token, finished_at=now, outcome=DIED) for run in lost]
+    decisions = [one for one in finish(tx, ends, inherited(settle, own)) if one is not None]
     if own is not None:
         for node in (waiting & lost_nodes) - {own}:
             decisions += _adopt(tx, node, own)
@@ -98,13 +98,9 @@ def _adopt(tx: Transaction, node: str, own: str) -> list[Decision]:
     """Take over what a dead node had to deliver; what it was sending may have arrived."""
     decisions = []
     for run in tx.runs(f"{UNSENT} AND node = ?", (node,)):
-        deliveries = tuple(
-            replace(one, state="unknown") if one.state == "sending" else one
-            for one in run.deliveries
-        )
-        adopted = replace(run, node=own, deliveries=deliveries)
-        tx.keep_run(adopted)
-        decisions.append(Decision(tx.job(run.job_id), (adopted,)))
+        ours = adopted(run, own)
+        tx.keep_run(ours)
+        decisions.append(Decision(tx.job(run.job_id), (ours,)))
     return decisions
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from acron.model import RunState
+from acron.stores.dead import is_unsent
 from acron.stores.sqlite_rows import Reader, many, micros, parts, text_of
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from acron.model import Decision, Job, Run, Skip
 
 PENDING = RunState.PENDING
-UNSENT = frozenset({"pending", "sending"})
 
 _ADVANCE = """INSERT INTO jobs (id, name, needs, due_at, app, data) VALUES %s
     ON CONFLICT (id) DO UPDATE SET due_at = excluded.due_at, data = excluded.data"""
@@ -119,7 +119,7 @@ def _job_row(job: Job) -> tuple[Any, ...]:
 
 def _run_row(run: Run) -> tuple[Any, ...]:
     ended = None if run.finished_at is None else micros(run.finished_at)
-    unsent = bool(run.deliveries) and any(one.state in UNSENT for one in run.deliveries)
+    unsent = is_unsent(run)
     return (
         run.token,
         run.id,

@@ -57,17 +57,23 @@ async def add_all(app: Acron, rows: Iterable[dict[str, Any]]) -> None:
 
 
 async def herd(jobs: int, store: str = "memory://") -> dict[str, float]:
-    app = make(counting(store, lambda count: herd.end(count)))
+    due: Herd | None = None
+
+    def ended(count: int) -> None:
+        if due is not None:
+            due.end(count)
+
+    app = make(counting(store, ended))
 
     @app.action
     async def work() -> None:
         pass
 
     async with app:
-        herd = Herd(jobs, jobs * COST)
-        at = spell(herd.at)
+        due = Herd(jobs, jobs * COST)
+        at = spell(due.at)
         await add_all(app, ({"schedule": at, "action": "work"} for _ in range(jobs)))
-        return await herd.measure()
+        return await due.measure()
 
 
 async def steady(

@@ -109,7 +109,7 @@ def test_what_is_wrong_is_refused_in_one_line(cli: Cli, args: tuple[str, ...], w
         ("pause",),
         ("resume", "a", "b"),
         ("remove", "--all"),
-        ("simulate",),
+        ("simulate", "--days", "many"),
         ("--nonsense",),
     ],
 )

@@ -1,0 +1,49 @@
+"""What becomes of the runs and deliveries of a node that is proven dead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from acron.model import Decision, Outcome, Run, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acron.abc import Settle
+    from acron.model import End, Job
+
+_UNSENT = frozenset({"pending", "sending"})
+#: How a run ends whose process is gone.
+DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
+
+
+def is_unsent(run: Run) -> bool:
+    """Whether it has ended with deliveries that somebody must still see to."""
+    return run.state.ended and any(one.state in _UNSENT for one in run.deliveries)
+
+
+def inherited(settle: Settle, heir: str | None) -> Settle:
+    """``settle``, but what an ended run has to deliver belongs to ``heir`` from the start: the
+    next recovery must not find it with the dead."""
+    if heir is None:
+        return settle
+
+    def settled(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Decision:
+        decision = settle(job, run, end, mint)
+        runs = tuple(
+            replace(one, node=heir) if one.state.ended and one.deliveries else one
+            for one in decision.runs
+        )
+        return Decision(decision.job, runs, decision.skips)
+
+    return settled
+
+
+def adopted(run: Run, heir: str) -> Run:
+    """An ended run whose deliveries ``heir`` takes over; what was being sent may have arrived."""
+    deliveries = tuple(
+        replace(one, state="unknown") if one.state == "sending" else one for one in run.deliveries
+    )
+    return replace(run, node=heir, deliveries=deliveries)
