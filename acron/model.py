@@ -112,6 +112,10 @@ class Call(Struct, frozen=True, gc=False, tag_field="kind", tag="call"):
     def needs(self) -> str:
         return f"call:{self.name}"
 
+    @property
+    def kind(self) -> str:
+        return "call"
+
 
 class Command(Struct, frozen=True, gc=False, tag_field="kind", tag="command", omit_defaults=True):
     """Run a command: a text for the shell, or an argument list run without one."""
@@ -125,6 +129,10 @@ class Command(Struct, frozen=True, gc=False, tag_field="kind", tag="command", om
     def needs(self) -> str:
         return "command"
 
+    @property
+    def kind(self) -> str:
+        return "command"
+
 
 class Custom(Struct, frozen=True, gc=False, tag_field="kind", tag="custom"):
     """An action of somebody else's (entry point ``acron.actions``), with its own JSON data."""
@@ -134,6 +142,10 @@ class Custom(Struct, frozen=True, gc=False, tag_field="kind", tag="custom"):
 
     @property
     def needs(self) -> str:
+        return self.action
+
+    @property
+    def kind(self) -> str:
         return self.action
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -212,6 +213,8 @@ def _action(record: Mapping[str, Any]) -> ActionSpec:
                 message = f"{key!r} goes with {other!r}, and this job has {kind!r}"
                 raise InvalidJob(message, where=f"$.{key}")
     details = {key: record[key] for key in _ACTIONS[kind] if key in record}
+    if kind == "call" and not details.get("kwargs") and isinstance(record[kind], str):
+        return _plain_call(record[kind])
     if kind == "command":
         spec: ActionSpec = _convert(
             {"kind": kind, "command": record[kind], **details}, Command, "$"
@@ -221,6 +224,12 @@ def _action(record: Mapping[str, Any]) -> ActionSpec:
     else:
         spec = _convert({"kind": "custom", "action": record[kind], **details}, Custom, "$")
     return spec
+
+
+@lru_cache(maxsize=1024)
+def _plain_call(name: str) -> Call:
+    """One value for all jobs that call ``name`` without arguments."""
+    return Call(name)
 
 
 def _action_record(spec: ActionSpec) -> dict[str, Any]:

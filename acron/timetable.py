@@ -43,7 +43,7 @@ def name_calendars(tables: Mapping[str, Sequence[str]]) -> None:
             _timetable.cache_clear()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)
 def _timetable(
     text: str,
     tz: str,

@@ -137,7 +137,7 @@ class Verbs(ABC):
 
     def check(self, job: Job) -> None:
         """Raise InvalidJob when its action, which only the action can know, could never run."""
-        action = self._actions.get(job.action.needs.partition(":")[0])
+        action = self._actions.get(job.action.kind)
         if action is not None:
             try:
                 action.check(job.action)

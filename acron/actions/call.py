@@ -120,14 +120,16 @@ class CallAction(Action):
             result = await call()
         else:
             result = await self._threads.run(call, label=f"{ctx.job.id} {ctx.run_id}")
-        if inspect.isawaitable(result):
-            result = await result
-        return as_text(result)
+        if result is None or isinstance(result, str):
+            return as_text(result)
+        return as_text(await result if inspect.isawaitable(result) else result)
 
     def _arguments(
         self, known: _Function, kwargs: Mapping[str, Any], ctx: Context
     ) -> dict[str, Any]:
         signature = known.signature
+        if not kwargs and not signature.parameters:
+            return dict.fromkeys(signature.context, ctx)
         values = signature.typed(kwargs)
         for missing in self._missing(known, kwargs):
             raise ActionFailed(_lacks(known, missing))

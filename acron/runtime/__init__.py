@@ -82,7 +82,8 @@ class Runtime:
         self._keepers: list[asyncio.Task[None]] = []
         self._claiming = asyncio.Lock()
         self._stop = asyncio.Event()
-        self._wake = asyncio.Event()
+        self._woken = False
+        self._waiters: set[asyncio.Future[None]] = set()
         self._looked_at = node.started_at
         self._left_owed = False
 
@@ -105,7 +106,7 @@ class Runtime:
         return offered
 
     def action_of(self, job: Job) -> Action:
-        return self._actions[job.action.needs.partition(":")[0]]
+        return self._actions[job.action.kind]
 
     def progressed(self, attempt: Attempt, done: float, total: float | None, note: str) -> None:
         if self.events.wanted:
@@ -120,7 +121,9 @@ class Runtime:
 
     def wake(self) -> None:
         """Something may be owed: the trigger is to look."""
-        self._wake.set()
+        self._woken = True
+        for waiter in self._waiters:
+            _set(waiter)
 
     def _freed(self) -> None:
         if self._left_owed:
@@ -219,11 +222,17 @@ class Runtime:
         self._supervisor.sign_of_life(armed=True)
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._wake.wait()
-        woken = self._wake.is_set()
-        self._wake.clear()
+        if not self._woken:
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[None] = loop.create_future()
+            self._waiters.add(waiter)
+            timer = loop.call_later(timeout, _set, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                self._waiters.discard(waiter)
+        woken, self._woken = self._woken, False
         return woken
 
     # --- life ---
@@ -367,3 +376,8 @@ def _owed_instant(job: Job, due: datetime) -> datetime:
     if not job.policy.jitter or job.cursor is None:
         return due
     return min(due, timetable(job).next_after(job.cursor) or due)
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("acron.runtime")
 
+RUNNING = RunState.RUNNING  # an enum's member costs a look-up each time
+
 
 class Decider:
     """``decide`` for one claim.
@@ -63,7 +65,15 @@ class Decider:
         if not _room(job, others):
             self._doubt(others)
             return None
-        return Decision(job, runs=(self._start(run, mint()),))
+        started = replace(
+            run,
+            state=RUNNING,
+            token=mint(),
+            node=self._node,
+            started_at=self._now,
+            lateness=self._lateness(run.due_at),
+        )
+        return Decision(job, runs=(started,))
 
     def _instant(self, job: Job, live: tuple[Run, ...], mint: Callable[[], int]) -> Decision | None:
         try:
@@ -82,14 +92,20 @@ class Decider:
                 return None
             return self._overlap(job, schedule, due)
         token = mint()
+        due_at = fire_at(job, due.instant)
         run = Run(
             id=f"r{token}",
             job_id=job.id,
-            due_at=fire_at(job, due.instant),
+            due_at=due_at,
             scheduled_at=due.instant,
+            state=RUNNING,
+            token=token,
+            node=self._node,
+            started_at=self._now,
+            lateness=self._lateness(due_at),
         )
         started = _advanced(job, schedule, due, started=due.instant)
-        return Decision(started, runs=(self._start(run, token),), skips=due.skips)
+        return Decision(started, runs=(run,), skips=due.skips)
 
     def _overlap(self, job: Job, schedule: Schedule, due: Owed) -> Decision | None:
         if due.instant is None or job.policy.overlap != "skip" or job.policy.catch_up == "all":
@@ -107,20 +123,14 @@ class Decider:
         doubted = {
             run.node
             for run in live
-            if run.state is RunState.RUNNING and run.node and run.node not in self._alive
+            if run.state is RUNNING and run.node and run.node not in self._alive
         }
         self.doubted |= doubted
         return bool(doubted)
 
-    def _start(self, run: Run, token: int) -> Run:
-        return replace(
-            run,
-            state=RunState.RUNNING,
-            token=token,
-            node=self._node,
-            started_at=self._now,
-            lateness=max(0.0, (self._now - run.due_at).total_seconds()),
-        )
+    def _lateness(self, due_at: datetime) -> float:
+        late = (self._now - due_at).total_seconds()
+        return late if late > 0 else 0.0
 
 
 def _room(job: Job, live: tuple[Run, ...]) -> bool:

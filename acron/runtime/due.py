@@ -34,9 +34,12 @@ def owed(job: Job, schedule: Schedule, now: datetime, since: datetime) -> Owed:
     against ``grace``, because what acron itself made wait is never called a misfire.
     """
     first = _first(job, schedule)
+    if first > now:  # a calendar or a zone's rules have changed since it was computed
+        return Owed(None, (), job.cursor or now, first)
     following = schedule.next_after(first)
     if following is None or fire_at(job, following) > now:
-        return _judge(job, schedule, Owed(first, (), first, following), now, since)
+        due = Owed(first, (), first, following)
+        return due if first >= since else _judge(job, schedule, due, now, since)
     if job.policy.catch_up == "all":
         return _all(job, schedule, first, now)
     newest = _newest(job, schedule, now)
@@ -49,11 +52,11 @@ def _first(job: Job, schedule: Schedule) -> datetime:
     """The oldest instant not dealt with. An ``@reboot`` is due when acron starts, wherever the
     rest of its schedule stands."""
     first = None if job.cursor is None else schedule.next_after(job.cursor)
-    started = job.next_fire_at if schedule.on_start else None
-    instants = [instant for instant in (first, started) if instant is not None]
-    if not instants:
+    if schedule.on_start and job.next_fire_at is not None:
+        return job.next_fire_at if first is None else min(first, job.next_fire_at)
+    if first is None:
         raise ValueError(f"job {job.id} owes nothing")
-    return min(instants)
+    return first
 
 
 def _newest(job: Job, schedule: Schedule, now: datetime) -> datetime:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 from acron.abc import Context
 from acron.contain import meant_for_us
@@ -12,11 +13,12 @@ from acron.runtime.claim import Decider
 from acron.runtime.run import Attempt, contain, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Coroutine
     from datetime import datetime
 
     from acron.runtime import Runtime
 
+RUNNING = RunState.RUNNING  # an enum's member costs a look-up each time
 #: Rows in one claim; larger ones would hold the store, and the loop, for too long.
 BATCH = 500
 
@@ -38,6 +40,7 @@ async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
             alive = await rt.prove_alive()  # then these instants wait, or are skipped
         elif only is not None or not _more(decisions, room, now):
             return started
+        await asyncio.sleep(0)  # a long backlog starves neither the host's loop nor what it started
 
 
 def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
@@ -67,7 +70,7 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
         if job is None:
             continue
         for run in decision.runs:
-            if run.state is RunState.RUNNING:
+            if run.state is RUNNING:
                 attempt = Attempt(job, run, rt)
                 rt.attempts.start(attempt, run_one_job(rt, attempt))
                 if rt.draining:  # this claim was under way when the drain began
@@ -89,7 +92,9 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
             if not attempt.in_task():
                 raise  # the loop is gone, and the coroutine is being closed
             outcome = failed(error)
-        await conclude(rt, attempt, outcome)
+        job, ended = await record(rt, attempt, outcome)
+        if ended.deliveries:
+            await deliver(rt, job, ended)
     except BaseException as error:
         if meant_for_us(error):
             raise
@@ -98,30 +103,23 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
         rt.attempts.release(attempt)
 
 
-async def run(rt: Runtime, attempt: Attempt) -> Outcome:
+def run(rt: Runtime, attempt: Attempt) -> Coroutine[Any, Any, Outcome]:
     """Make one attempt with the action that the job names."""
     job, claimed = attempt.job, attempt.run
     if rt.events.wanted:
         rt.events.emit(Started(claimed.started_at or rt.clock.now(), job, claimed))
-    context = Context(job, claimed, attempt.report)
-    return await contain(attempt, lambda: rt.action_of(job).run(job.action, context))
+    return contain(attempt, rt.action_of, Context(job, claimed, attempt.report))
 
 
-async def conclude(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
-    """Record the end and deliver. Also the way out for an attempt that was abandoned."""
-    ended = await record(rt, attempt, outcome)
-    if ended is not None:
-        await deliver(rt, *ended)
-
-
-async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> tuple[Job, Run] | None:
-    """Make the end durable, fenced by the claim's token; None when it was not ours to end."""
+async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> tuple[Job, Run]:
+    """Make the end durable, fenced by the claim's token. What is not ours to end any more is
+    left as it is, and there is nothing of it to deliver."""
     now = rt.clock.now()
     end = End(run_id=attempt.run.id, token=attempt.run.token, finished_at=now, outcome=outcome)
     decision = await rt.recorder.record(end)
     rt.attempts.release(attempt)
     if decision is None:
-        return None
+        return attempt.job, attempt.run
     ended, *retries = decision.runs
     job = decision.job or attempt.job
     retry = retries[0] if retries else None
@@ -133,8 +131,13 @@ async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> tuple[Job, 
 
 async def deliver(rt: Runtime, job: Job, ended: Run, *, adopted: bool = False) -> None:
     """Send the output where it was meant to go. ``adopted``: a dead process left it to us."""
-    if not ended.deliveries:
-        return
     told = await rt.deliverer.deliver(job, ended, adopted=adopted)
     if rt.events.wanted:
         rt.events.emit(Delivered(rt.clock.now(), job, told))
+
+
+async def conclude(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
+    """The way out for an attempt that was abandoned: its end without it."""
+    job, ended = await record(rt, attempt, outcome)
+    if ended.deliveries:
+        await deliver(rt, job, ended)

@@ -20,6 +20,8 @@ log = logging.getLogger("acron.runtime")
 
 #: Seconds between two looks for runs and skips that are old enough to forget.
 PRUNE_INTERVAL = 3600.0
+#: Seconds between two wake-ups by news; the first comes at once.
+CALM = 0.01
 #: Seconds to wait after a step that failed.
 PAUSE = 1.0
 
@@ -44,9 +46,12 @@ class Listener:
         self._interval = interval
 
     async def step(self) -> None:
-        if await self._rt.store.changed(self._interval):
+        if await self._rt.store.changed(10 * self._interval):
             self._rt.wake()
-        await self._cancel_requested()
+            await self._cancel_requested()
+            await asyncio.sleep(CALM)  # a thousand changes a second are not a thousand ticks
+        else:
+            await self._cancel_requested()
 
     async def _cancel_requested(self) -> None:
         rt = self._rt
@@ -58,7 +63,8 @@ class Listener:
 
 
 class Upkeep:
-    """Every interval: beat, settle what nobody runs; every hour: forget what is old."""
+    """Every other interval: beat (ticks do so too) and settle what nobody runs; every hour:
+    forget what is old."""
 
     def __init__(self, rt: Runtime, interval: float, days: float, keep_runs: int) -> None:
         self._rt = rt
@@ -70,7 +76,7 @@ class Upkeep:
 
     async def step(self) -> None:
         rt = self._rt
-        await asyncio.sleep(self._interval)
+        await asyncio.sleep(2 * self._interval)
         await rt.pulse.beat(force=True)
         await rt.recover()
         await self._settle_orphans()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("acron.runtime")
 
+SUCCEEDED = RunState.SUCCEEDED  # an enum's member costs a look-up each time
 _FAILURES = frozenset({RunState.FAILED, RunState.TIMED_OUT})
 _CUT_SHORT = frozenset({RunState.INTERRUPTED, RunState.UNKNOWN})
 _LONGEST_WAIT = 5.0
@@ -43,6 +44,9 @@ RERUNS = 10
 def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Decision:
     """What the end of ``run`` makes of it and of its job. Pure."""
     outcome = end.outcome
+    if outcome.state is SUCCEEDED and not outcome.output and job is not None:  # the common end
+        ended = replace(run, state=SUCCEEDED, finished_at=end.finished_at)
+        return Decision(replace(job, failures=0) if job.failures else job, runs=(ended,))
     ended = replace(
         run,
         state=outcome.state,
@@ -136,13 +140,14 @@ class Recorder:
         self._waiting: list[tuple[End, asyncio.Future[Decision | None]]] = []
         self._writer: asyncio.Task[None] | None = None
 
-    async def record(self, end: End) -> Decision | None:
-        """The decision that was stored; None when the end was rejected: the run is not ours."""
+    def record(self, end: End) -> asyncio.Future[Decision | None]:
+        """A future for the decision that was stored, once it is durable; for None when the end
+        was rejected: the run is not ours."""
         future: asyncio.Future[Decision | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((end, future))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write(), name="acron-recorder")
-        return await future
+        return future
 
     async def _write(self) -> None:
         batch: list[tuple[End, asyncio.Future[Decision | None]]] = []

@@ -14,6 +14,7 @@ from acron.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from acron.abc import Action, Context
     from acron.model import Job, Run
 
 #: Seconds that a cancelled attempt has to clean up before it is abandoned.
@@ -113,7 +114,9 @@ class Attempt:
             self._timer = None
 
 
-async def contain(attempt: Attempt, work: Callable[[], Awaitable[str | None]]) -> Outcome:
+async def contain(
+    attempt: Attempt, action_of: Callable[[Job], Action], context: Context
+) -> Outcome:
     """The top frame of people's code: whatever it raises is the outcome of this run alone.
 
     ``SystemExit`` and ``KeyboardInterrupt`` would end the loop if they left the task. A
@@ -126,7 +129,8 @@ async def contain(attempt: Attempt, work: Callable[[], Awaitable[str | None]]) -
     current_attempt.set(attempt)
     attempt.begin()
     try:
-        output = await work()
+        job = attempt.job
+        output = await action_of(job).run(job.action, context)
     except BaseException as error:  # noqa: BLE001 (people's code may raise anything)
         attempt.end()
         _uncancel()

@@ -67,6 +67,8 @@ class _Days(NamedTuple):
 def parse(source: Source) -> Schedule | None:
     """The schedule of a phrase; None for a text that is no phrase."""
     text = source.lowered()
+    if text.startswith("in ") or (text[4:5] == "-" and text[:4].isdigit()):
+        return None  # a delay, a date: what costs most here finds nothing in it
     if text == "hourly":
         return cron.compiled(source, "0 * * * *")
     anchor = _FROM.search(text)

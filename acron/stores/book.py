@@ -286,7 +286,7 @@ class Book(Ledger):
                     if job is not None:
                         self._agenda.push(job.action.needs, (run.due_at, job_id, run.id))
             if decision.skips:
-                self.skips.extend(decision.skips)
+                self._keep_skips(decision.skips)
         if changes.prune is not None:
             self._forget(*changes.prune)
         self.token = max(self.token, changes.token)

@@ -22,7 +22,17 @@ RUNNING = RunState.RUNNING
 class Ledger:
     """Runs and skips; the half of a ``Book`` that is not jobs."""
 
-    __slots__ = ("_history", "_newest", "_sorted", "open", "pending", "runs", "skips", "unsent")
+    __slots__ = (
+        "_history",
+        "_newest",
+        "_skips_of",
+        "_sorted",
+        "open",
+        "pending",
+        "runs",
+        "skips",
+        "unsent",
+    )
 
     def __init__(self) -> None:
         self.pending: dict[str, Run] = {}
@@ -30,6 +40,7 @@ class Ledger:
         self.open: dict[str, dict[str, Run]] = {}  # pending and running, by job
         self.unsent: dict[str, Run] = {}  # ended, with deliveries to make
         self.skips: list[Skip] = []  # oldest first
+        self._skips_of: dict[str, list[Skip]] = {}  # the same, by job
         self._history: dict[str, list[str]] = {}  # ids in ``runs``, by job
         self._newest = 0  # the largest token in ``runs``
         self._sorted = True  # whether ``runs`` is in the order of tokens
@@ -67,8 +78,8 @@ class Ledger:
         yield from self.pending.values()
 
     def list_skips(self, job_id: str | None, limit: int) -> list[Skip]:
-        rows = (one for one in reversed(self.skips) if job_id is None or one.job_id == job_id)
-        return list(islice(rows, max(limit, 0)))
+        rows = self.skips if job_id is None else self._skips_of.get(job_id, [])
+        return list(islice(reversed(rows), max(limit, 0)))
 
     def nodes_at_work(self) -> set[str | None]:
         """Nodes with a run to end or a delivery to make."""
@@ -106,6 +117,15 @@ class Ledger:
                 self.unsent.pop(run_id, None)
         return False
 
+    def _keep_skips(self, skips: Iterable[Skip]) -> None:
+        for skip in skips:
+            self.skips.append(skip)
+            mine = self._skips_of.get(skip.job_id)
+            if mine is None:
+                self._skips_of[skip.job_id] = [skip]
+            else:
+                mine.append(skip)
+
     def _begin(self, run: Run) -> None:
         """It was claimed, or ended unclaimed: it waits no more."""
         if self.pending:
@@ -131,7 +151,8 @@ class Ledger:
                 self._history[job_id] = left
             else:
                 del self._history[job_id]
-        self.skips = self._kept_skips(before, keep)
+        kept, self.skips, self._skips_of = self._kept_skips(before, keep), [], {}
+        self._keep_skips(kept)
 
     def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
         for run_ids in self._history.values():

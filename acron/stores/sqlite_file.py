@@ -127,9 +127,11 @@ class DatabaseFile:
 
     def _version(self, connection: sqlite3.Connection) -> int:
         """The schema's version, 0 for a new file. Raises StoreCorrupt for what is not ours."""
+        connection.execute("SAVEPOINT looking")  # nobody may make the tables between two answers
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
         tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        connection.execute("RELEASE looking")
         if owner != APPLICATION_ID and (tables or owner or version):
             message = f"{self.path} is the database of another program; nothing was written"
             raise StoreCorrupt(message)

@@ -9,12 +9,28 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
+from acron.errors import StoreLocked
 from acron.model import RunState
 from acron.stores.json_file import JsonFileStore
-from acron.testing.contracts._stores_base import NOW, a_job, a_node, at, ended, keeps
+from acron.stores.sqlite import SqliteStore
+from acron.testing.contracts._stores_base import (
+    CAN,
+    NOW,
+    a_job,
+    a_node,
+    at,
+    ended,
+    keeps,
+    starts,
+)
+from tests.e2e.daemons import ENV
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from acron.abc import Store
 
 WORKER = """
 import asyncio, sys
@@ -45,7 +61,7 @@ def worker(path: Path, node: str, mode: str) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=ENV,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -100,3 +116,53 @@ async def test_a_killed_process_is_dead_and_a_stopped_one_is_not(tmp_path: Path)
     assert process.stdin is not None
     process.stdin.close()
     await store.close()
+
+
+HOLDS_JSON = """
+import os, signal, sys
+from pathlib import Path
+from acron.stores.lock import FileLock
+
+with FileLock(Path(sys.argv[1]) / "jobs.lock").held():
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+HOLDS_SQLITE = """
+import os, signal, sqlite3, sys
+
+connection = sqlite3.connect(sys.argv[1] + "/jobs.db", isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def stopped(code: str, folder: Path) -> subprocess.Popen[bytes]:
+    """A process that runs ``code`` and has stopped itself."""
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], env=ENV)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    return process
+
+
+@pytest.mark.parametrize("kind", ["json", "sqlite"])
+async def test_a_stopped_process_that_holds_the_lock(tmp_path: Path, kind: str) -> None:
+    store: Store = (
+        JsonFileStore(tmp_path / "jobs.json", lock_wait=0.3)
+        if kind == "json"
+        else SqliteStore(tmp_path / "jobs.db", lock_wait=0.3)
+    )
+    await store.open(NOW, a_node("me"))
+    await store.write(["a"], keeps(a_job("a")), NOW)
+    holder = stopped(HOLDS_JSON if kind == "json" else HOLDS_SQLITE, tmp_path)
+    try:
+        with pytest.raises(StoreLocked) as caught:
+            await store.claim(NOW, 9, CAN, starts("me"))
+        named = f"process {holder.pid} on" if kind == "json" else "another process"
+        assert named in str(caught.value)
+        assert await store.get("a") == a_job("a")
+        assert await store.runs() == []
+        holder.send_signal(signal.SIGCONT)
+        assert holder.wait(20) == 0
+        assert len(await store.claim(NOW, 9, CAN, starts("me"))) == 1
+    finally:
+        holder.kill()
+        holder.wait()
+        await store.close()

@@ -10,7 +10,7 @@ import pytest
 from acron.model import Job, SkipReason
 from acron.records import job_from_record
 from acron.runtime.due import owed
-from acron.timetable import bind, fire_at, timetable
+from acron.timetable import bind, fire_at, name_calendars, timetable
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -109,3 +109,12 @@ def test_an_instant_whose_jitter_is_not_over_is_not_owed() -> None:
         )
         assert due.instant == at(hours=wanted)
         assert sum(skip.count for skip in due.skips) == wanted - 1
+
+
+def test_a_day_that_became_a_holiday_meanwhile_is_not_fired() -> None:
+    name_calendars({"club": ["2026-03-09"]})
+    daily = job("0 9 * * * except club")
+    assert daily.next_fire_at == at(hours=9)
+    name_calendars({"club": ["2026-03-01"]})
+    due = owed(daily, timetable(daily), at(hours=9, seconds=1), START)
+    assert due == (None, (), START, at(days=1, hours=9))

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from acron.model import Call, Decision, RunState
 from acron.stores.book import Book
-from acron.testing.contracts._stores_base import a_job, a_run, at, end_of, ended, keeps, starts
+from acron.testing.contracts._stores_base import (
+    a_job,
+    a_run,
+    a_skip,
+    at,
+    end_of,
+    ended,
+    keeps,
+    starts,
+)
 
 if TYPE_CHECKING:
-    from acron.model import Due
+    from acron.model import Due, Skip
 
 IDS = st.sampled_from("abcd")
 SECONDS = st.integers(0, 12)
@@ -144,3 +154,31 @@ def test_runs_written_out_of_order_are_listed_in_order() -> None:
         book.apply(book.write(["a"], lambda *_, run=run: Decision(None, (run,))))
     listed = book.list_runs(None, None, None, 10)
     assert [(run.token, run.id) for run in listed] == [(9, "r9"), (5, "r5"), (2, "r2"), (2, "r0")]
+
+
+class Closed(list["Skip"]):
+    """Rows that nobody may walk over."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError
+
+    __reversed__ = __iter__
+
+
+def test_the_skips_of_one_job_cost_what_they_give() -> None:
+    book = Book()
+    rows = [a_skip("abc"[n % 3], n) for n in range(30)]
+    for row in rows:
+        book.apply(book.write([row.job_id], lambda *_, row=row: Decision(None, (), (row,))))
+    everything, book.skips = book.skips, Closed(book.skips)
+    assert book.list_skips("b", 2) == [rows[28], rows[25]]
+    assert book.list_skips("nobody", 9) == []
+    with pytest.raises(AssertionError):
+        book.list_skips(None, 9)
+    book.skips = everything
+    changes, count = book.prune(at(0), 3)
+    assert changes is not None
+    book.apply(changes)
+    assert count == 21
+    assert book.list_skips(None, 99) == rows[:20:-1]
+    assert book.list_skips("b", 99) == [rows[28], rows[25], rows[22]]

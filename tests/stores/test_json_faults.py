@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import resource
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from acron.abc import Store
     from acron.model import Due
+
+    from .conftest import SmallDisk
 
     Step = Callable[[Store], Awaitable[Any]]
 
@@ -229,8 +232,6 @@ def _again(path: Path) -> Any:
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EROFS", "EACCES", "EMFILE", "EDQUOT"])
 async def test_the_error_names_the_reason_and_who_we_are(tmp_path: Path, code: str) -> None:
-    import getpass
-
     number = getattr(errno, code)
     files = FaultyFiles(0, lambda: OSError(number, os.strerror(number)))
     store = JsonFileStore(tmp_path / "bot.json", files=files)
@@ -271,6 +272,43 @@ async def test_a_disk_that_is_really_full(
     await store.close()
     async with _again(tmp_path / "bot.json") as again:
         assert len(await again.runs(state=RunState.RUNNING)) == 2
+
+
+async def test_a_full_file_system_heals(small_disk: SmallDisk) -> None:
+    path = small_disk.place / "bot.json"
+    store = JsonFileStore(path)
+    await store.open(NOW)
+    await _add(store)
+    small_disk.fill()
+    views: list[Any] = []
+
+    async def put_until_it_fails() -> None:
+        for n in range(1000):
+            views.append(await view(store))
+            await store.write([f"more{n}"], keeps(a_job(f"more{n}", 60.0 + n)), NOW)
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await put_until_it_fails()
+    assert str(path.parent) in str(caught.value)
+    assert getpass.getuser() in str(caught.value)
+    assert await view(store) == views[-1]
+    small_disk.empty()
+    await _claim(store)
+    await store.close()
+    async with _again(path) as again:
+        assert len(await again.runs(state=RunState.RUNNING)) == 2
+
+
+async def test_a_read_only_file_system(small_disk: SmallDisk) -> None:
+    path = small_disk.place / "bot.json"
+    async with _again(path) as store:
+        await _add(store)
+    small_disk.make_read_only()
+    with pytest.raises(StoreUnavailable) as caught:
+        async with _again(path):
+            pass
+    assert str(path.parent) in str(caught.value)
+    assert getpass.getuser() in str(caught.value)
 
 
 async def test_a_failed_compaction_harms_nobody(tmp_path: Path) -> None:

@@ -6,9 +6,8 @@ import getpass
 import os
 import shutil
 import sqlite3
-import subprocess
 from contextlib import asynccontextmanager, closing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
@@ -28,10 +27,12 @@ from acron.testing.contracts._stores_base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from acron.model import Job
+
+    from .conftest import SmallDisk
 
 
 @asynccontextmanager
@@ -165,39 +166,16 @@ async def test_a_log_cut_anywhere_is_whole_transactions(tmp_path: Path) -> None:
     assert len(seen) > 4
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB; whoever may not mount one skips."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a file system is not permitted here")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill_up(ballast: Path) -> None:
-    with suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4096)
-
-
 async def put_until_it_fails(store: SqliteStore) -> None:
     for n in range(1000):
         await put(store, a_job(f"more{n}", 60.0 + n))
 
 
-def make_read_only(place: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-
-
-async def test_a_full_disk_fails_the_transaction_and_heals(small_disk: Path) -> None:
-    path = small_disk / "jobs.db"
-    ballast = small_disk / "ballast"
+async def test_a_full_disk_fails_the_transaction_and_heals(small_disk: SmallDisk) -> None:
+    path = small_disk.place / "jobs.db"
     async with opened(path) as store:
         await put(store, *(a_job(f"j{n}") for n in range(20)))
-        fill_up(ballast)
+        small_disk.fill()
         with pytest.raises(StoreUnavailable) as caught:
             await put_until_it_fails(store)
         assert str(path) in str(caught.value)
@@ -207,17 +185,17 @@ async def test_a_full_disk_fails_the_transaction_and_heals(small_disk: Path) -> 
             await store.claim(NOW, 500, CAN, starts())
         assert await store.runs() == []
         assert len(await store.page()) == kept
-        ballast.unlink()
+        small_disk.empty()
         assert len(await store.claim(NOW, 500, CAN, starts())) == 20
     async with opened(path) as store:
         assert len(await store.runs()) == 20
         assert len(await store.page()) == kept
 
 
-async def test_a_read_only_file_system(small_disk: Path) -> None:
-    path = small_disk / "jobs.db"
+async def test_a_read_only_file_system(small_disk: SmallDisk) -> None:
+    path = small_disk.place / "jobs.db"
     await filled(path)
-    make_read_only(small_disk)
+    small_disk.make_read_only()
     with pytest.raises(StoreUnavailable) as caught:
         async with opened(path) as store:
             await store.claim(NOW, 9, CAN, starts())
@@ -276,6 +254,26 @@ async def test_many_may_open_a_new_database_at_once(tmp_path: Path) -> None:
     assert len(await stores[0].page()) == 8
     for store in stores:
         await store.close()
+
+
+async def test_tables_made_while_we_look_are_not_another_program_s(tmp_path: Path) -> None:
+    path, looks = tmp_path / "jobs.db", iter([True])
+
+    class Interrupted(sqlite3.Connection):
+        """Another process makes its tables between the first question and the second."""
+
+        def execute(self, *args: Any) -> sqlite3.Cursor:
+            if "application_id" in args[0] and next(looks, False):
+                with (
+                    closing(sqlite3.connect(path, timeout=0)) as other,
+                    suppress(sqlite3.OperationalError),  # locked: it has to wait
+                ):
+                    other.execute("CREATE TABLE jobs (id)")
+            return super().execute(*args)
+
+    with closing(sqlite3.connect(path, isolation_level=None, factory=Interrupted)) as connection:
+        assert SqliteStore(path)._file._version(connection) == 0
+    assert next(looks, None) is None, "it was interrupted"
 
 
 # --- one junk record ---

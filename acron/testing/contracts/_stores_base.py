@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from acron.abc import Change, Decide, Store
-    from acron.model import Due
+    from acron.abc import Change, Decide, Settle, Store
+    from acron.model import Delivery, Due
 
     Mint = Callable[[], int]
 
@@ -93,6 +93,16 @@ def ended(job: Job | None, run: Run, end: End, _mint: Mint) -> Decision:
             ),
         ),
     )
+
+
+def delivering(*deliveries: Delivery) -> Settle:
+    """Settle by writing the end down, with these deliveries to make."""
+
+    def settle(job: Job | None, run: Run, end: End, mint: Mint) -> Decision:
+        (run,) = ended(job, run, end, mint).runs
+        return Decision(job, (replace(run, deliveries=deliveries),))
+
+    return settle
 
 
 def end_of(run: Run, seconds: float = 1.0, **outcome: Any) -> End:

@@ -16,6 +16,7 @@ from acron.testing.contracts._stores_base import (
     a_run,
     a_skip,
     at,
+    delivering,
     end_of,
     ended,
 )
@@ -169,12 +170,7 @@ class RecoverDuties(StoreSuite):
         """A running run of a node that is not, and an ended one with ``deliveries``."""
         await self.put(store, a_job("run"), a_job("sent"))
         running, done = await self.start(store, node)
-
-        def settle(job: Job | None, run: Run, end: End, mint: Mint) -> Decision:
-            (run,) = ended(job, run, end, mint).runs
-            return Decision(job, (replace(run, deliveries=deliveries),))
-
-        await store.finish([end_of(done)], settle)
+        await store.finish([end_of(done)], delivering(*deliveries))
         return [running, done]
 
     async def test_the_runs_of_a_live_node_are_its_own(self, tmp_path: Path) -> None:
@@ -220,6 +216,19 @@ class RecoverDuties(StoreSuite):
             assert stored.node == "n1"
             assert [one.state for one in stored.deliveries] == ["unknown", "pending", "delivered"]
             assert (stored,) in [decision.runs for decision in decisions]
+
+    async def test_the_heir_delivers_what_recovery_adds(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            running, _ = await self._lose(store)
+            (decision,) = await store.recover(at(60), delivering(WAITING))
+            stored = await store.run(running.id)
+            assert stored is not None
+            assert decision.runs == (stored,)
+            assert (stored.node, stored.deliveries) == ("n1", (WAITING,))
+            assert await store.recover(at(60), ended) == [], "it is with the dead no more"
+            told = replace(stored, deliveries=(SENT,))
+            await store.mark(told)
+            assert await store.run(running.id) == told
 
     async def test_what_was_delivered_stays(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:

@@ -1,0 +1,64 @@
+"""FAULTS 9-12: no fire without a claim, the trouble is told, and it heals."""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from acron import Acron, RunState
+from acron.stores.json_file import JsonFileStore
+from tests.stores.faults import FaultyFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from acron.testing import VirtualTime
+
+
+class Trouble(FaultyFiles):
+    """Every step fails with ``code`` while there is one."""
+
+    code = failed = 0
+
+    def _fails(self, name: str) -> bool:
+        if self.code:
+            self.failed += 1
+            raise OSError(self.code, os.strerror(self.code))
+        return super()._fails(name)
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EIO", "EROFS", "EACCES", "EMFILE"])
+async def test_a_disk_that_fails_for_an_hour(
+    acron_time: VirtualTime, tmp_path: Path, code: str
+) -> None:
+    path, files = tmp_path / "jobs.json", Trouble()
+    app = Acron(JsonFileStore(path, files=files), clock=acron_time.clock)
+    fired = 0
+
+    @app.job("every 10m", catch_up="all")
+    async def beat() -> None:
+        nonlocal fired
+        fired += 1
+
+    async with app:
+        await acron_time.advance(minutes=30, seconds=5)
+        assert fired == 3
+        files.code = getattr(errno, code)
+        await acron_time.advance(hours=1)
+        assert fired == 3, "nothing fires without a claim"
+        assert 0 < files.failed < 600, "a bounded back-off"
+        told = app.node
+        assert told is not None
+        assert told.last_error is not None
+        for word in (os.strerror(files.code), str(tmp_path), getpass.getuser()):
+            assert word in told.last_error
+        files.code = 0
+        await acron_time.advance(minutes=10)
+        assert (await app.status()).state == "ok"
+        runs = await app.runs("beat")
+    assert fired == len({run.scheduled_at for run in runs}) == 10
+    assert {run.state for run in runs} == {RunState.SUCCEEDED}
