@@ -38,6 +38,8 @@ T = TypeVar("T")
 POLL = 0.5
 #: How long ``close`` waits for a write under way, in seconds.
 _CLOSE_WAIT = 5.0
+#: Above so many jobs a database serves better.
+MANY_JOBS = 500
 
 
 class JsonFileStore(Store):
@@ -276,6 +278,12 @@ class JsonFileStore(Store):
         seen = await self._do(lambda: self._ask(lambda _: self._journal.seen))
         broken = [self._definitions.broken] if self._definitions.broken else []
         trouble = [self._trouble] if self._trouble else []
+        count = len(self._journal.book.jobs)
+        if count > MANY_JOBS:
+            trouble.append(
+                f"{self._path} holds {count:,} jobs, and is written whole with each change of one: "
+                "SQLite would serve better (acron export, then import into sqlite:///…)"
+            )
         return broken + [f"{self._path}: {one}" for one in seen.problems] + trouble
 
     # the contract, handed to the book

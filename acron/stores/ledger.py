@@ -155,7 +155,11 @@ class Ledger:
         self._keep_skips(kept)
 
     def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
+        runs = self.runs
         for run_ids in self._history.values():
+            ends = (runs[one].finished_at for one in run_ids)
+            if len(run_ids) <= keep and not any(end is not None and end < before for end in ends):
+                continue
             ended = [self.runs[one] for one in run_ids if self.runs[one].state.ended]
             ended.sort(key=_newness, reverse=True)
             for place, run in enumerate(ended):
