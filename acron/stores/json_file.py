@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
-from acron.abc import Store
 from acron.errors import StoreCorrupt, StoreError, StoreUnavailable
 from acron.model import Decision, RunState
 from acron.stores.book import Book, Changes
@@ -17,8 +15,8 @@ from acron.stores.definitions_file import TRIES, DefinitionsFile, Moved
 from acron.stores.files import Files, unavailable
 from acron.stores.journal import COMPACT_BEYOND, Journal, Seen, line_of
 from acron.stores.ledger import PENDING
+from acron.stores.local import POLL, LocalStore
 from acron.stores.lock import WAIT, FileLock
-from acron.stores.news import News
 from acron.stores.nodes import NodeFiles
 
 if TYPE_CHECKING:
@@ -34,15 +32,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How often others' changes are looked for while somebody waits for them, in seconds.
-POLL = 0.5
-#: How long ``close`` waits for a write under way, in seconds.
-_CLOSE_WAIT = 5.0
 #: Above so many jobs a database serves better.
 MANY_JOBS = 500
 
 
-class JsonFileStore(Store):
+class JsonFileStore(LocalStore):
     """``/x/jobs.json`` with ``jobs.journal``, ``jobs.lock`` and ``jobs.nodes/`` beside it.
 
     The journal is the truth; the file is rewritten when something is declared anew, never by a
@@ -58,21 +52,15 @@ class JsonFileStore(Store):
         lock_wait: float = WAIT,
         compact_beyond: int = COMPACT_BEYOND,
     ) -> None:
-        self._path = path
         self._files = files or Files()
         self._lock_wait = lock_wait
         self._compact_beyond = compact_beyond
-        self._executor: ThreadPoolExecutor | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = News()
-        self._busy = 0  # transactions under way
         self._told: tuple[Stamp | None, Stamp | None] | None = None  # what is no news any more
         self._trouble = ""  # what went wrong beside a transaction
-        self._place(path)
+        super().__init__(path)
 
     def _place(self, path: Path) -> None:
         stem = path.with_suffix("") if path.suffix == ".json" else path
-        self._path = path
         self._definitions = DefinitionsFile(path, self._files)
         self._lock = FileLock(stem.with_name(stem.name + ".lock"), self._lock_wait)
         journal = stem.with_name(stem.name + ".journal")
@@ -83,30 +71,8 @@ class JsonFileStore(Store):
     def address(self) -> str:
         return str(self._path)
 
-    @property
-    def directory(self) -> Path:
-        return self._path.parent
-
-    # open and close
-
-    async def open(self, now: datetime, node: Node | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._news = News()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="acron-store")
-        try:
-            await self._do(lambda: self._open(now, node))
-        except BaseException:
-            await self.close()
-            raise
-
     def _open(self, now: datetime, node: Node | None) -> None:
-        try:
-            real = self._path.resolve()  # a link stays a link, and all who come by it meet
-        except RuntimeError as error:
-            raise StoreUnavailable(f"cannot follow the link: {error}") from error
-        if real != self._path:
-            self._place(real)
-        real.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock.held():
             if self._files.stamp(self._journal.path) is None:
                 self._journal.create()
@@ -118,41 +84,15 @@ class JsonFileStore(Store):
         if node is not None:
             self._nodes.open(node)
 
-    async def close(self) -> None:
-        executor, self._executor = self._executor, None
-        if executor is None:
-            return
-        last = asyncio.get_running_loop().run_in_executor(executor, self._let_go)
-        await asyncio.wait({last}, timeout=_CLOSE_WAIT)
-        executor.shutdown(wait=False)
-
     def _let_go(self) -> None:
         self._nodes.close()
         self._journal.close()
         self._lock.close()
 
-    # the one way in
-
-    async def _do(self, work: Callable[[], T]) -> T:
-        if self._executor is None or self._loop is None:
-            raise StoreUnavailable("the store is not open", address=self.address)
-        self._busy += 1
-        try:
-            return await self._loop.run_in_executor(self._executor, self._guarded, work)
-        finally:
-            self._busy -= 1
-
-    def _guarded(self, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except OSError as error:
+    def _meaning(self, error: Exception) -> StoreError | None:
+        if isinstance(error, OSError):
             self._journal.forget()
-            raise unavailable(error, self.address, self._path) from error
-        except StoreError as error:
-            error.address = error.address or self.address
-            raise
-        except StopIteration as error:  # which no future can carry
-            raise RuntimeError("a function handed to the store raised StopIteration") from error
+        return super()._meaning(error)
 
     def _transact(self, now: datetime | None, work: Work[T], *, declares: bool = False) -> T:
         with self._lock.held():
@@ -244,11 +184,6 @@ class JsonFileStore(Store):
     def _look(self) -> None:
         self._told = self._stamps()
 
-    def _tell(self) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._news.tell)
-
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
@@ -261,8 +196,7 @@ class JsonFileStore(Store):
         return True
 
     def _others_wrote(self) -> bool:
-        if self._executor is None:
-            raise StoreUnavailable("the store is not open", address=self.address)
+        self._check_open()
         if self._busy:
             return False  # we are writing ourselves: whatever it is, it will be told
         try:

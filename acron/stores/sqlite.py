@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from acron.abc import Store
-from acron.errors import StoreCorrupt, StoreError, StoreUnavailable
+from acron.errors import StoreCorrupt, StoreError
 from acron.stores import sqlite_prune, sqlite_work
-from acron.stores.files import Files, unavailable
+from acron.stores.files import Files
+from acron.stores.local import POLL, LocalStore
 from acron.stores.lock import WAIT
-from acron.stores.news import News
 from acron.stores.nodes import NodeFiles
 from acron.stores.sqlite_file import DatabaseFile
 from acron.stores.sqlite_rows import OPEN, Reader, micros
@@ -28,13 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How often others' changes are looked for while somebody waits for them, in seconds.
-POLL = 0.5
-#: How long ``close`` waits for a transaction under way, in seconds.
-_CLOSE_WAIT = 5.0
 
-
-class SqliteStore(Store):
+class SqliteStore(LocalStore):
     """``/x/jobs.db`` with SQLite's ``-wal`` and ``-shm`` files, and ``jobs.db.nodes/`` beside it.
 
     A transaction is one function in one thread, and ends with one fsync of the write-ahead log
@@ -42,18 +35,13 @@ class SqliteStore(Store):
     """
 
     def __init__(self, path: Path, *, lock_wait: float = WAIT) -> None:
-        self._path = path
         self._lock_wait = lock_wait
-        self._executor: ThreadPoolExecutor | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = News()
         self._told = 0  # the database's count of news when we last looked
         self._minted = 0  # the newest token given out here, even if its transaction failed
         self._bad: dict[str, str] = {}  # records that cannot be read
-        self._place(path)
+        super().__init__(path)
 
     def _place(self, path: Path) -> None:
-        self._path = path
         self._file = DatabaseFile(path, self._lock_wait, self._users)
         self._nodes = NodeFiles(path.with_name(path.name + ".nodes"), Files())
 
@@ -61,67 +49,20 @@ class SqliteStore(Store):
     def address(self) -> str:
         return f"sqlite:///{self._path}"
 
-    @property
-    def directory(self) -> Path:
-        return self._path.parent
-
-    # open and close
-
-    async def open(self, now: datetime, node: Node | None = None) -> None:  # noqa: ARG002
-        self._loop = asyncio.get_running_loop()
-        self._news = News()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="acron-store")
-        try:
-            await self._do(lambda: self._open(node))
-        except BaseException:
-            await self.close()
-            raise
-
-    def _open(self, node: Node | None) -> None:
-        try:
-            real = self._path.resolve()  # a link stays a link, and all who come by it meet
-        except RuntimeError as error:
-            raise StoreUnavailable(f"cannot follow the link: {error}") from error
-        if real != self._path:
-            self._place(real)
+    def _open(self, now: datetime, node: Node | None) -> None:  # noqa: ARG002
         self._file.create()
         self._told = self._news_count()
         if node is not None:
             self._nodes.open(node)
 
-    async def close(self) -> None:
-        executor, self._executor = self._executor, None
-        if executor is None:
-            return
-        last = asyncio.get_running_loop().run_in_executor(executor, self._let_go)
-        await asyncio.wait({last}, timeout=_CLOSE_WAIT)
-        executor.shutdown(wait=False)
-
     def _let_go(self) -> None:
         self._nodes.close()
         self._file.close()
 
-    # the one way in
-
-    async def _do(self, work: Callable[[], T]) -> T:
-        if self._executor is None or self._loop is None:
-            raise StoreUnavailable("the store is not open", address=self.address)
-        return await self._loop.run_in_executor(self._executor, self._guarded, work)
-
-    def _guarded(self, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except sqlite3.Error as error:
-            meaning = self._file.meaning(error)
-            meaning.address = self.address
-            raise meaning from error
-        except OSError as error:
-            raise unavailable(error, self.address, self._path) from error
-        except StoreError as error:
-            error.address = error.address or self.address
-            raise
-        except StopIteration as error:  # which no future can carry
-            raise RuntimeError("a function handed to the store raised StopIteration") from error
+    def _meaning(self, error: Exception) -> StoreError | None:
+        if isinstance(error, sqlite3.Error):
+            return self._file.meaning(error)
+        return super()._meaning(error)
 
     def _transact(self, work: Callable[[Transaction], T]) -> T:
         with self._file.writing() as db:
@@ -146,11 +87,6 @@ class SqliteStore(Store):
         return Reader(self._file.connection(), self._bad)
 
     # news
-
-    def _tell(self) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._news.tell)
 
     def _news_count(self) -> int:
         count: int = self._file.connection().execute("SELECT news FROM meta").fetchone()[0]
