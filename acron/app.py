@@ -184,12 +184,9 @@ class Acron(Verbs):
                 log.info("%s: draining", signal.Signals(number).name)
                 stop.set()
 
-        # What the parent has told us to ignore (nohup) stays ignored.
-        signals = [
-            number
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(number) is not signal.SIG_IGN
-        ]
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
+            signals.append(signal.SIGHUP)
         for number in signals:
             loop.add_signal_handler(number, on_signal, number)
         contain_children(loop)  # the loop is ours: a job's child tasks shall not end it either

@@ -111,7 +111,8 @@ class DeliveryError(AcronError):
 
 
 class WrongLoop(AcronError, RuntimeError):
-    """An ``Acron`` was used from an event loop other than the one it was opened on."""
+    """An ``Acron`` was used while it is not open, or from an event loop other than the one it
+    was opened on."""
 
 
 class StoreError(AcronError):

@@ -7,6 +7,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from acron.abc import CronScheduler
+from acron.contain import text_of
+from acron.text import one_line
 
 if TYPE_CHECKING:
     from acron.abc import Firing
@@ -83,7 +85,9 @@ class _TickLoop:
                     raise
                 pause = min(FIRST_PAUSE * 2 ** min(failures, 30), self._interval)
                 failures += 1
-                logger.exception("tick failed; the next one in %g s", pause)
+                # The error's text is other people's: no secret or forged line may get into a log.
+                why = one_line(text_of(error))
+                logger.error("tick failed: %s; the next one in %g s", why, pause)  # noqa: TRY400
                 if not self._ending(task):
                     await asyncio.sleep(pause)
 
