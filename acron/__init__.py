@@ -49,21 +49,10 @@ if TYPE_CHECKING:
         StoreUnavailable,
         WrongLoop,
     )
-    from acron.model import (
-        Call,
-        Command,
-        Custom,
-        Delivery,
-        Job,
-        Outcome,
-        Retry,
-        Run,
-        RunState,
-        Settings,
-        Skip,
-    )
+    from acron.model import Delivery, Incident, Job, Outcome, Retry, Run, RunState, Settings, Skip
     from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
     from acron.schedules import Schedule
+    from acron.specs import Call, Command, Custom, Http, Prompt
     from acron.status import Status
 
 __version__ = "0.1.0"
@@ -78,9 +67,10 @@ _HOMES = {
         "AcronError ActionFailed AmbiguousJob ConfigError DeliveryError InvalidJob JobConflict "
         "JobNotFound ScheduleError StoreCorrupt StoreError StoreLocked StoreUnavailable WrongLoop"
     ),
-    "model": "Call Command Custom Delivery Job Outcome Retry Run RunState Settings Skip",
+    "model": "Delivery Incident Job Outcome Retry Run RunState Settings Skip",
     "providers": "InProcessCronScheduler resolve_cron_scheduler",
     "schedules": "Schedule",
+    "specs": "Call Command Custom Http Prompt",
     "status": "Status",
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -104,13 +94,16 @@ __all__ = [
     "DeliveryError",
     "Fired",
     "Firing",
+    "Http",
     "InProcessCronScheduler",
+    "Incident",
     "InvalidJob",
     "Job",
     "JobConflict",
     "JobNotFound",
     "Message",
     "Outcome",
+    "Prompt",
     "Receipt",
     "Retry",
     "Run",

@@ -13,8 +13,10 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from acron.specs import ActionSpec  # noqa: TC001 (msgspec reads the annotations)
+
 CatchUp = Literal["once", "none", "all"]
-Overlap = Literal["skip", "queue", "allow"]
+Overlap = Literal["skip", "queue", "replace", "allow"]
 JobState = Literal["scheduled", "paused", "completed", "error"]
 
 #: Output kept in the run row, in bytes of UTF-8; the rest goes to a file.
@@ -43,6 +45,7 @@ class SkipReason(StrEnum):
 
     CHANGED = "changed"  # the schedule was changed before it could start
     COALESCED = "coalesced"  # a newer instant of the same backlog stood for it
+    IRRELEVANT = "irrelevant"  # the job's ``still_relevant`` said so
     LIMIT = "limit"  # beyond catch_up_limit
     MISFIRE = "misfire"  # later than its grace
     OVERLAP = "overlap"  # an earlier run was still going
@@ -62,6 +65,8 @@ class Retry(Struct, frozen=True, gc=False):
     The n-th retry waits ``min(delay * factor ** (n - 1), max_delay)`` seconds, lengthened by up
     to ``jitter`` of itself. ``attempts`` counts the first one. ``on`` names the errors that are
     worth it: exception classes, stored by name (``ValueError``, ``package.module.Class``).
+    ``when`` is the name of a registered function, sync or async, of ``(error, attempt)``: True to
+    try again, False to give up, a number to try again in so many seconds.
     """
 
     attempts: int = 3
@@ -70,6 +75,7 @@ class Retry(Struct, frozen=True, gc=False):
     max_delay: float = 300.0
     jitter: float = 0.1
     on: tuple[Any, ...] = ("Exception",)  # classes when written, names when kept
+    when: str | None = None
 
     def __post_init__(self) -> None:
         names = tuple(one if isinstance(one, str) else error_name(one) for one in self.on)
@@ -80,6 +86,7 @@ class Policy(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """How a job behaves at run time; every field is a keyword of ``job`` and ``add``.
 
     Durations are seconds; None means "acron's default for this schedule" or "no limit".
+    ``still_relevant before after on_error`` are names of registered functions.
     """
 
     gap: Literal["shift", "skip"] | None = None
@@ -91,65 +98,43 @@ class Policy(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     catch_up: CatchUp | None = None
     catch_up_limit: int = 100
     grace: float | None = None
+    still_relevant: str | None = None  # the first step of a run: False ends it as a skip
     overlap: Overlap = "skip"
+    key: str | None = None  # jobs with the same key overlap each other: one chat, one guild
+    priority: int = 0  # of what is due at the same instant, the higher starts first
     max_running: int | None = None
     timeout: float | None = None
+    idle_timeout: float | None = None  # the longest silence between two ``ctx.progress``
     retry: Retry | None = None
     pause_after: int | None = None
     idempotent: bool = False
+    before: str | None = None
+    after: str | None = None
+    on_error: str | None = None
+    deliver_failure: tuple[str, ...] | None = None  # None: where output goes
 
 
 DEFAULT_POLICY = Policy()
 
 
-class Call(Struct, frozen=True, gc=False, tag_field="kind", tag="call"):
-    """Call a registered function by ``name``; ``kwargs`` are JSON values."""
+class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Failures of one job that look alike, from the first one to their end.
 
-    name: str
-    kwargs: dict[str, Any] = {}
+    ``signature`` is the error without its numbers, ids and addresses. ``state`` goes
+    ``detected`` → ``alerted`` (somebody was told) → ``resolved`` (the job has succeeded since) or
+    ``acknowledged`` (somebody has seen it: no further alert).
+    """
 
-    @property
-    def needs(self) -> str:
-        return f"call:{self.name}"
-
-    @property
-    def kind(self) -> str:
-        return "call"
-
-
-class Command(Struct, frozen=True, gc=False, tag_field="kind", tag="command", omit_defaults=True):
-    """Run a command: a text for the shell, or an argument list run without one."""
-
-    command: str | tuple[str, ...]
-    cwd: str | None = None
-    env: dict[str, str] | None = None
-    stdin: str | None = None
-
-    @property
-    def needs(self) -> str:
-        return "command"
-
-    @property
-    def kind(self) -> str:
-        return "command"
-
-
-class Custom(Struct, frozen=True, gc=False, tag_field="kind", tag="custom"):
-    """An action of somebody else's (entry point ``acron.actions``), with its own JSON data."""
-
-    action: str
-    data: dict[str, Any] = {}
-
-    @property
-    def needs(self) -> str:
-        return self.action
-
-    @property
-    def kind(self) -> str:
-        return self.action
-
-
-ActionSpec = Call | Command | Custom
+    id: str
+    kind: Literal["failure", "absence", "misfire"]
+    signature: str
+    error: str
+    first_at: datetime
+    last_at: datetime
+    count: int = 1
+    run_id: str | None = None  # the newest
+    state: Literal["detected", "alerted", "resolved", "acknowledged"] = "detected"
+    closed_at: datetime | None = None
 
 
 class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -170,6 +155,7 @@ class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     app: str | None = None  # the program that declares it; None for a dynamic job
     paused: str | None = None  # the reason; "" when none was given; None when not paused
+    paused_until: datetime | None = None  # when a pause ends by itself; None: by ``resume``
     extra: dict[str, Any] | None = None  # fields we do not know, kept as they came
 
     bound: str = ""
@@ -178,6 +164,7 @@ class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     last_fire_at: datetime | None = None
     fired: int = 0  # occurrences started; retries and manual runs do not count
     failures: int = 0  # in a row
+    incidents: tuple[Incident, ...] = ()  # oldest first; few, because the ledger has the rest
     completed: bool = False
     error: str | None = None  # why no next instant can be computed
     created_at: datetime | None = None
@@ -205,6 +192,7 @@ PROGRESS = (
     "last_fire_at",
     "fired",
     "failures",
+    "incidents",
     "completed",
     "error",
     "created_at",
@@ -220,13 +208,16 @@ class Delivery(Struct, frozen=True, gc=False, omit_defaults=True):
     receipt: str | None = None
     error: str | None = None
     attempts: int = 0
+    retry_at: datetime | None = None  # while pending after a failure: not before then
 
 
 class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One attempt at an occurrence, or a manual run (``scheduled_at`` None).
 
     ``due_at`` is when it may start: for an occurrence its instant with jitter. ``lateness`` is
-    seconds from there to its start. ``token`` is the fencing token of its claim.
+    seconds from there to its start. ``token`` is the fencing token of its claim. ``key`` is the
+    job's at the time, ``batch`` the backfill it belongs to, ``kwargs`` are arguments for this run
+    only, and ``note`` says what acron knows about it that is no error ("late (loop blocked…)").
     """
 
     id: str
@@ -244,6 +235,10 @@ class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     error: str | None = None
     deliveries: tuple[Delivery, ...] = ()
     cancel_requested: bool = False
+    key: str | None = None
+    batch: str | None = None
+    kwargs: dict[str, Any] | None = None
+    note: str | None = None
 
     @property
     def live(self) -> bool:
@@ -314,12 +309,14 @@ class Due(Struct, frozen=True, gc=False):
 class Decision(Struct, frozen=True, gc=False):
     """What a job becomes in a transaction, and the rows that are written with it.
 
-    ``job`` None removes the job. ``runs`` are new or changed runs, whole.
+    ``job`` None removes the job. ``runs`` are new or changed runs, whole; ``dropped`` are ids of
+    runs that leave the ledger, because they became skips.
     """
 
     job: Job | None
     runs: tuple[Run, ...] = ()
     skips: tuple[Skip, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 class Node(Struct, frozen=True, kw_only=True, omit_defaults=True):

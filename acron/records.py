@@ -21,20 +21,9 @@ import msgspec
 from msgspec.structs import asdict
 
 from acron.errors import InvalidJob, ScheduleError
-from acron.model import (
-    DEFAULT_POLICY,
-    PROGRESS,
-    ActionSpec,
-    Call,
-    Command,
-    Custom,
-    Job,
-    Policy,
-    Retry,
-    Run,
-    Skip,
-)
+from acron.model import DEFAULT_POLICY, PROGRESS, Job, Policy, Retry, Run, Skip
 from acron.schedules import duration
+from acron.specs import ActionSpec, Call, Command, Custom, Http, Prompt
 
 ID_LIMIT = 128
 NAME_LIMIT = 200
@@ -42,19 +31,29 @@ TARGET_LIMIT = 500
 
 _ID = re.compile(r"[^\W_][\w.:@+-]*|_[\w.:@+-]*")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_DURATIONS = ("jitter", "grace", "timeout")
+_DURATIONS = ("jitter", "grace", "timeout", "idle_timeout")
 _RETRY_DURATIONS = ("delay", "max_delay")
 _ACTIONS: Mapping[str, tuple[str, ...]] = {
     "command": ("cwd", "env", "stdin"),
     "call": ("kwargs",),
+    "http": ("method", "headers", "body", "expect"),
+    "prompt": ("script", "context_from"),
     "action": ("data",),
 }
+#: By a record's key: the spec, its tag, and its field that bears the key's value.
+_SPECS: Mapping[str, tuple[type, str, str]] = {
+    "command": (Command, "command", "command"),
+    "call": (Call, "call", "name"),
+    "http": (Http, "http", "url"),
+    "prompt": (Prompt, "prompt", "prompt"),
+    "action": (Custom, "custom", "action"),
+}
 _POLICY = frozenset(Policy.__struct_fields__)
-_CORE = ("id", "name", "schedule", "tz", "deliver", "tags", "app", "paused")
+_CORE = ("id", "name", "schedule", "tz", "deliver", "tags", "app", "paused", "paused_until")
+#: Keys that say what a job does.
+ACTION_FIELDS = frozenset(key for pair in _ACTIONS.items() for key in (pair[0], *pair[1]))
 #: Every key that acron knows; others are kept as they came.
-FIELDS = (
-    frozenset(_CORE) | _POLICY | {key for pair in _ACTIONS.items() for key in (pair[0], *pair[1])}
-)
+FIELDS = frozenset(_CORE) | _POLICY | ACTION_FIELDS
 
 
 def check_id(job_id: str) -> str:
@@ -98,6 +97,7 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
             tags=_convert(known.get("tags", ()), tuple[str, ...], "$.tags"),
             app=_text(known, "app") or None,
             paused=_paused(known.get("paused")),
+            paused_until=_pause_end(known),
             extra=extra,
         )
     except InvalidJob as error:
@@ -131,6 +131,8 @@ def job_to_record(job: Job) -> dict[str, Any]:
         record["app"] = job.app
     if job.paused is not None:
         record["paused"] = job.paused or True
+        if job.paused_until is not None:
+            record["paused_until"] = _plain(job.paused_until)
     return record | (job.extra or {})
 
 
@@ -187,16 +189,24 @@ def _paused(value: Any) -> str | None:
     return "" if value is True else str(_convert(value, str, "$.paused"))
 
 
-def _deliver(value: Any) -> tuple[str, ...] | None:
+def _pause_end(record: Mapping[str, Any]) -> datetime | None:
+    if "paused_until" not in record:
+        return None
+    if _paused(record.get("paused")) is None:
+        raise InvalidJob("goes with paused", where="$.paused_until")
+    return _instant(record["paused_until"], "$.paused_until")
+
+
+def _deliver(value: Any, where: str = "$.deliver") -> tuple[str, ...] | None:
     if value is None:
         return None
     targets = value.split(",") if isinstance(value, str) else value
-    texts: tuple[str, ...] = _convert(targets, tuple[str, ...], "$.deliver")
+    texts: tuple[str, ...] = _convert(targets, tuple[str, ...], where)
     clean = tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
     for target in clean:
         if len(target) > TARGET_LIMIT or _UNPRINTABLE.search(target):
             message = f"a target is one printable line of at most {TARGET_LIMIT} characters"
-            raise InvalidJob(message, where="$.deliver")
+            raise InvalidJob(message, where=where)
     return clean
 
 
@@ -204,7 +214,7 @@ def _action(record: Mapping[str, Any]) -> ActionSpec:
     kinds = [kind for kind in _ACTIONS if kind in record]
     if len(kinds) != 1:
         found = " and ".join(kinds) or "none"
-        message = f"a job does one thing: command, call or action; found {found}"
+        message = f"a job does one thing: {', '.join(_ACTIONS)}; found {found}"
         raise InvalidJob(message, where="$")
     kind = kinds[0]
     for other, keys in _ACTIONS.items():
@@ -215,14 +225,8 @@ def _action(record: Mapping[str, Any]) -> ActionSpec:
     details = {key: record[key] for key in _ACTIONS[kind] if key in record}
     if kind == "call" and not details.get("kwargs") and isinstance(record[kind], str):
         return _plain_call(record[kind])
-    if kind == "command":
-        spec: ActionSpec = _convert(
-            {"kind": kind, "command": record[kind], **details}, Command, "$"
-        )
-    elif kind == "call":
-        spec = _convert({"kind": kind, "name": record[kind], **details}, Call, "$")
-    else:
-        spec = _convert({"kind": "custom", "action": record[kind], **details}, Custom, "$")
+    struct, tag, main = _SPECS[kind]
+    spec: ActionSpec = _convert({"kind": tag, main: record[kind], **details}, struct, "$")
     return spec
 
 
@@ -238,6 +242,8 @@ def _action_record(spec: ActionSpec) -> dict[str, Any]:
     if isinstance(spec, Call):
         name = plain.pop("name")
         return {"call": name, **({"kwargs": spec.kwargs} if spec.kwargs else {})}
+    if isinstance(spec, Http):
+        return {"http": plain.pop("url"), **plain}
     if isinstance(spec, Custom) and not spec.data:
         del plain["data"]
     return plain
@@ -255,6 +261,8 @@ def _policy(record: Mapping[str, Any]) -> Policy:
     for key in ("start", "until"):
         if key in given:
             given[key] = _instant(given[key], f"$.{key}")
+    if "deliver_failure" in given:
+        given["deliver_failure"] = _deliver(given["deliver_failure"], "$.deliver_failure")
     policy: Policy = _convert(given, Policy, "$")
     _check_policy(policy)
     return DEFAULT_POLICY if policy == DEFAULT_POLICY else policy
@@ -265,8 +273,9 @@ def _check_policy(policy: Policy) -> None:
         value = getattr(policy, key)
         if value is not None and value < 1:
             raise InvalidJob(f"must be at least 1, not {value}", where=f"$.{key}")
-    if policy.timeout == 0:
-        raise InvalidJob("must be longer than nothing", where="$.timeout")
+    for key in ("timeout", "idle_timeout"):
+        if getattr(policy, key) == 0:
+            raise InvalidJob("must be longer than nothing", where=f"$.{key}")
     if policy.retry is not None:
         _check_retry(policy.retry)
     if policy.start and policy.until and policy.until <= policy.start:

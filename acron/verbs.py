@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec.structs import replace
 
 from acron.errors import AmbiguousJob, InvalidJob, JobConflict, JobNotFound
-from acron.model import Call, Command, Custom, Decision, Run, RunState
+from acron.model import Decision, Run, RunState
 from acron.occurrences import history, occurrences
-from acron.records import FIELDS, job_from_record, job_to_record, unknown_field
+from acron.records import ACTION_FIELDS, FIELDS, job_from_record, job_to_record, unknown_field
+from acron.specs import Call, Command, Custom
 from acron.status import Status, judge
 from acron.timetable import bind, timetable
 
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
 
     from acron.abc import Action, Store
     from acron.clock import Clock
-    from acron.model import ActionSpec, Job, Occurrence, Skip
+    from acron.model import Job, Occurrence, Skip
+    from acron.specs import ActionSpec
 
 OnConflict = Literal["error", "replace", "keep"]
-
-_ACTION_KEYS = ("command", "cwd", "env", "stdin", "call", "kwargs", "action", "data")
 
 
 class Verbs(ABC):
@@ -162,8 +162,8 @@ class Verbs(ABC):
                 raise JobConflict(message, job_id=old.id)
             record = job_to_record(old)
             fields = dict(changes)
-            if {"action", "call", "command"} & fields.keys():
-                record = {key: value for key, value in record.items() if key not in _ACTION_KEYS}
+            if {"action", "call", "command", "http", "prompt"} & fields.keys():
+                record = {key: value for key, value in record.items() if key not in ACTION_FIELDS}
                 action = fields.pop("action", None)
                 if not isinstance(action, str) or "data" not in fields:
                     fields |= self._action_fields(action, fields.pop("kwargs", None))

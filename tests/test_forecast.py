@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from acron.forecast import Forecast, Peak, forecast, groups
-from acron.model import Command, Job, Policy
+from acron.model import Job, Policy
+from acron.specs import Command
 from acron.timetable import bind, timetable
 
 if TYPE_CHECKING:

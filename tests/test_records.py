@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acron.errors import InvalidJob
-from acron.model import DEFAULT_POLICY, Call, Command, Custom, Retry
+from acron.model import DEFAULT_POLICY, Retry
 from acron.records import check_id, job_from_record, job_json, job_to_record
+from acron.specs import Call, Command, Custom
 
 TEA = {"id": "tea", "schedule": "every 2h", "command": "kettle on"}
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from acron.abc import Context
     from acron.actions.signature import Parameter
-    from acron.model import Call
+    from acron.specs import Call
     from acron.threads import Threads
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.abc import Context
-    from acron.model import Command
+    from acron.specs import Command
 
 #: What a command sees of our environment. Everything else, API keys above all, must be given to
 #: it by the job's ``env``.

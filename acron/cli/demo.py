@@ -96,7 +96,7 @@ def _program(home: str) -> Acron:
 
 async def _play(home: str, *, silent: bool, pictured: bool) -> tuple[list[Run], str | None]:
     """Let the program run; what ran, and the picture that was asked for."""
-    from acron.model import Command  # noqa: PLC0415
+    from acron.specs import Command  # noqa: PLC0415
 
     app = _program(home)
     board = Board("jobs.json", app.tz, app.clock.now())

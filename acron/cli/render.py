@@ -14,15 +14,16 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from acron.model import Call, Command
 from acron.schedules.zones import zone
+from acron.specs import Call, Command, Http, Prompt
 from acron.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from acron.model import ActionSpec, Run
+    from acron.model import Run
+    from acron.specs import ActionSpec
 
 COLORS = {
     "succeeded": "green",
@@ -80,8 +81,11 @@ def does(spec: ActionSpec, limit: int = 48) -> str:
     if isinstance(spec, Command):
         words = spec.command if isinstance(spec.command, str) else " ".join(spec.command)
         return one_line(f"$ {words}", limit)
-    name = spec.name if isinstance(spec, Call) else spec.action
-    return one_line(f"{name}()" if isinstance(spec, Call) else name, limit)
+    if isinstance(spec, Http):
+        return one_line(f"{spec.method} {spec.url}", limit)
+    if isinstance(spec, Prompt):
+        return one_line(f"“{spec.prompt}”", limit)
+    return one_line(f"{spec.name}()" if isinstance(spec, Call) else spec.action, limit)
 
 
 def took(run: Run) -> float:

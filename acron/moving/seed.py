@@ -97,6 +97,7 @@ def _mapped(record: Mapping[str, Any]) -> dict[str, Any]:
         kept.setdefault("cwd", record["workdir"])
     kept["schedule"] = _schedule(record)
     kept |= _paused(record) | _repeat(record) | _deliver(record) | _unknown(record)
+    kept.pop("prompt", None)
     return {"id": _id(record, kept), **kept}
 
 

@@ -12,18 +12,8 @@ from msgspec.structs import replace
 
 from acron.contain import meant_for_us
 from acron.errors import StoreError
-from acron.model import (
-    OUTPUT_LIMIT,
-    Command,
-    Decision,
-    Delivery,
-    End,
-    Job,
-    Outcome,
-    Retry,
-    Run,
-    RunState,
-)
+from acron.model import OUTPUT_LIMIT, Decision, Delivery, End, Job, Outcome, Retry, Run, RunState
+from acron.specs import Command
 from acron.text import cut
 
 if TYPE_CHECKING:

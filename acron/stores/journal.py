@@ -19,7 +19,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from acron.errors import StoreCorrupt
-from acron.model import PROGRESS, Decision, Delivery, Job, Run, Skip
+from acron.model import PROGRESS, Decision, Delivery, Incident, Job, Run, Skip
 from acron.stores.book import Book, Changes
 from acron.stores.files import Stamp  # noqa: TC001 (msgspec reads the annotations)
 
@@ -55,6 +55,7 @@ class Progress(Struct, omit_defaults=True):
     last_fire_at: datetime | UnsetType | None = UNSET
     fired: int | UnsetType = UNSET
     failures: int | UnsetType = UNSET
+    incidents: tuple[Incident, ...] | UnsetType = UNSET
     completed: bool | UnsetType = UNSET
     error: str | UnsetType | None = UNSET
     created_at: datetime | UnsetType | None = UNSET

@@ -15,7 +15,7 @@ import pytest
 from acron.abc import Context  # noqa: TC001 (read at run time)
 from acron.actions.call import CallAction
 from acron.errors import ActionFailed, InvalidJob
-from acron.model import Call
+from acron.specs import Call
 from acron.testing.contracts.actions import ActionContract, context_of
 from acron.threads import Threads
 

@@ -14,7 +14,8 @@ import pytest
 
 from acron.actions.command import CommandAction, environment
 from acron.errors import ActionFailed, InvalidJob
-from acron.model import OUTPUT_LIMIT, Command
+from acron.model import OUTPUT_LIMIT
+from acron.specs import Command
 from acron.testing.contracts.actions import ActionContract, context_of
 
 if TYPE_CHECKING:

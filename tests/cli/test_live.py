@@ -14,7 +14,8 @@ from acron.cli.live import draw
 from acron.cli.logs import line, logging_to_stderr
 from acron.cli.render import countdown, local, span
 from acron.events import Delivered, Dropped, Finished, Progressed, Skipped, Started, Troubled
-from acron.model import Command, Delivery, Job, Run, RunState, Skip, SkipReason
+from acron.model import Delivery, Job, Run, RunState, Skip, SkipReason
+from acron.specs import Command
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,8 @@ from acron.cli.heatmap import HeatMap, short
 from acron.cli.outlook import draw
 from acron.clock import SystemClock
 from acron.forecast import forecast
-from acron.model import Command, Job
+from acron.model import Job
+from acron.specs import Command
 from acron.timetable import bind
 
 if TYPE_CHECKING:

@@ -86,7 +86,8 @@ def test_choices_and_defaults_are_as_the_page_says() -> None:
 def test_the_keys_of_json_are_on_the_page(kind: str, show: Any) -> None:
     from datetime import UTC, datetime
 
-    from acron.model import Command, Delivery, Job, Run, Skip, SkipReason
+    from acron.model import Delivery, Job, Run, Skip, SkipReason
+    from acron.specs import Command
 
     now = datetime.now(UTC)
     some: dict[str, Any] = {

@@ -16,10 +16,10 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from acron import Acron, ConfigError, parse
 from acron.errors import AcronError
-from acron.model import Call
 from acron.moving import Report
 from acron.moving.apscheduler import read_apscheduler
 from acron.moving.plant import plant
+from acron.specs import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

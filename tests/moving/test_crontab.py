@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from acron import Acron, JobConflict
-from acron.model import Command
 from acron.moving import Found, LeftOut, Report
 from acron.moving.crontab import read_crontab
 from acron.moving.plant import plant
+from acron.specs import Command
 
 if TYPE_CHECKING:
     from acron.testing import VirtualTime

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from acron.model import Call, Decision, RunState
+from acron.model import Decision, RunState
+from acron.specs import Call
 from acron.stores.book import Book
 from acron.testing.contracts._stores_base import (
     a_job,

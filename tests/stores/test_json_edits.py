@@ -12,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from acron.errors import StoreCorrupt, StoreUnavailable
-from acron.model import Call, Command, Decision, RunState
+from acron.model import Decision, RunState
+from acron.specs import Call, Command
 from acron.stores.json_file import JsonFileStore
 from acron.testing.contracts._stores_base import (
     CAN,

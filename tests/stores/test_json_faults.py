@@ -346,7 +346,7 @@ async def test_no_hard_links(tmp_path: Path) -> None:
 
 
 async def test_values_that_are_no_json_write_nothing(tmp_path: Path) -> None:
-    from acron.model import Call
+    from acron.specs import Call
 
     async with _again(tmp_path / "bot.json") as store:
         with pytest.raises(TypeError):

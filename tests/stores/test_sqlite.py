@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from acron.errors import ConfigError
-from acron.model import Call, Decision
+from acron.specs import Call
 from acron.stores import open_store, sqlite_file, sqlite_prune, sqlite_rows
 from acron.stores.sqlite import SqliteStore
 from acron.testing.contracts._stores_base import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acron.abc import Store
-    from acron.model import Job
+    from acron.model import Decision, Job
 
 
 class TestSqliteStore(StoreContract):

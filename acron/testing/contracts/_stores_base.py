@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from acron.model import Call, Decision, End, Job, Node, Outcome, Run, RunState, Skip, SkipReason
+from acron.model import Decision, End, Job, Node, Outcome, Run, RunState, Skip, SkipReason
+from acron.specs import Call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from acron.model import Call, Decision, RunState
+from acron.model import Decision, RunState
+from acron.specs import Call
 from acron.testing.contracts._stores_base import (
     CAN,
     NOW,

@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from acron.errors import StoreError
-from acron.model import Call, Command, Custom, Decision, Policy, Retry, RunState
+from acron.model import Decision, Policy, Retry, RunState
+from acron.specs import Call, Command, Custom
 from acron.testing.contracts._stores_base import (
     CAN,
     NOW,

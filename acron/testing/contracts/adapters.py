@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acron.abc import Adapter, Message, Receipt
-from acron.model import Command, Job, Run, RunState
+from acron.model import Job, Run, RunState
+from acron.specs import Command
 from acron.text import many_lines
 
 if TYPE_CHECKING:
