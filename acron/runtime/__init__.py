@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
@@ -68,8 +69,8 @@ class Runtime:
         self.clock = clock
         self.events = events
         self.pulse = Pulse(store, clock, events, node, self._describe)
-        self.attempts = Attempts(lambda work, name: self._own(work, name=name), self._freed)
-        self.recorder = Recorder(store, self.pulse.trouble)
+        self.attempts = Attempts(self._do, self._freed)
+        self.recorder = Recorder(store, self.pulse.trouble, partial(fire.recorded, self))
         self.deliverer = Deliverer(store, adapters, senders, self.pulse.trouble)
         self.node_id = node.id
         self.draining = False
@@ -132,7 +133,7 @@ class Runtime:
     def abandon(self, attempt: Attempt, outcome: Outcome) -> None:
         """The attempt will not end: record its end without it, and let it be seen."""
         self.attempts.abandon(attempt, outcome)
-        self._do(fire.conclude(self, attempt, outcome), f"end of {attempt.label}")
+        fire.record(self, attempt, outcome)
         self._beat_soon()
         if attempt.task is not None:
             attempt.task.add_done_callback(self._beat_soon)
@@ -326,7 +327,8 @@ class Runtime:
             await self._end_tasks()
             await self.recorder.close(CLEANUP)
         finally:
-            for task in (*self._keepers, *self._tasks):
+            self._cancel_tasks()
+            for task in self._keepers:
                 task.cancel()
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=1.0)
@@ -336,7 +338,7 @@ class Runtime:
         """Wait for the ends and deliveries; what is stuck beyond its bound is left behind."""
         loop = asyncio.get_running_loop()
         end = loop.time() + 2 * CLEANUP
-        while pending := [one for one in self._tasks if not self.attempts.is_abandoned(one)]:
+        while pending := self._awaited():
             left = end - loop.time()
             if left <= 0:
                 break
@@ -344,16 +346,24 @@ class Runtime:
             await asyncio.wait(pending, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
             if self.attempts.hurried:
                 break
+        if cancelled := self._cancel_tasks():
+            await asyncio.wait(cancelled, timeout=1.0)
+
+    def _cancel_tasks(self) -> list[asyncio.Task[Any]]:
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+        return [*self._tasks, *self.attempts.cancel()]
+
+    def _awaited(self) -> list[asyncio.Task[Any]]:
+        """The tasks that have an end to make durable, or something to deliver."""
+        writer = self.recorder.writer
+        return [*self._tasks, *self.attempts.going, *([] if writer is None else [writer])]
 
     # --- tasks: every one of them is ours to await, and none may end the loop ---
 
-    def _do(self, work: Coroutine[Any, Any, object], what: str) -> None:
+    def _do(self, work: Coroutine[Any, Any, object], what: str) -> asyncio.Task[None]:
         """Work whose end nobody here waits for; what it raises is reported."""
-        self._own(self._reported(work, what), name=f"acron: {what}")
+        return self._own(self._reported(work, what), name=f"acron: {what}")
 
     async def _reported(self, work: Coroutine[Any, Any, object], what: str) -> None:
         try:

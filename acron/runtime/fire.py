@@ -64,7 +64,7 @@ async def claim(
 
 def start(rt: Runtime, decisions: list[Decision]) -> int:
     """Start every run that was claimed, each in a task of its own; tell of the skips."""
-    started = 0
+    started, heard = 0, rt.events.wanted
     for decision in decisions:
         job = decision.job
         if job is None:
@@ -76,14 +76,17 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
                 if rt.draining:  # this claim was under way when the drain began
                     attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
                 started += 1
-        if decision.skips and rt.events.wanted:
+        if decision.skips and heard:
             for skip in decision.skips:
                 rt.events.emit(Skipped(rt.clock.now(), job, skip))
     return started
 
 
 async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
-    """A claimed run from its start to its delivery. Nothing that it raises leaves its task."""
+    """A claimed run from its start to its end. Nothing that it raises leaves its task.
+
+    The end goes on its way without this task: the recorder hands it on to ``recorded``.
+    """
     try:
         try:
             outcome = await run(rt, attempt)
@@ -92,15 +95,12 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
             if not attempt.in_task():
                 raise  # the loop is gone, and the coroutine is being closed
             outcome = failed(error)
-        job, ended = await record(rt, attempt, outcome)
-        if ended.deliveries:
-            await deliver(rt, job, ended)
+        record(rt, attempt, outcome)
     except BaseException as error:
+        rt.attempts.release(attempt)
         if meant_for_us(error):
             raise
         rt.pulse.trouble(f"run {attempt.label}", error)
-    finally:
-        rt.attempts.release(attempt)
 
 
 def run(rt: Runtime, attempt: Attempt) -> Coroutine[Any, Any, Outcome]:
@@ -111,22 +111,30 @@ def run(rt: Runtime, attempt: Attempt) -> Coroutine[Any, Any, Outcome]:
     return contain(attempt, rt.action_of, Context(job, claimed, attempt.report))
 
 
-async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> tuple[Job, Run]:
-    """Make the end durable, fenced by the claim's token. What is not ours to end any more is
-    left as it is, and there is nothing of it to deliver."""
+def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
+    """Have the end made durable, fenced by the claim's token."""
+    claimed = attempt.run
     now = rt.clock.now()
-    end = End(run_id=attempt.run.id, token=attempt.run.token, finished_at=now, outcome=outcome)
-    decision = await rt.recorder.record(end)
+    end = End(run_id=claimed.id, token=claimed.token, finished_at=now, outcome=outcome)
+    rt.recorder.record(attempt, end)
+
+
+def recorded(rt: Runtime, attempt: Attempt, decision: Decision | None) -> None:
+    """The end is durable: its slot is free, whoever waits is told, what it says is delivered.
+
+    None: it was not ours to end any more. It is left as it is, and there is nothing to deliver.
+    """
     rt.attempts.release(attempt)
     if decision is None:
-        return attempt.job, attempt.run
+        return
     ended, *retries = decision.runs
     job = decision.job or attempt.job
     retry = retries[0] if retries else None
     rt.attempts.ended(ended, retry)
     if rt.events.wanted:
-        rt.events.emit(Finished(now, job, ended, retry))
-    return job, ended
+        rt.events.emit(Finished(ended.finished_at or rt.clock.now(), job, ended, retry))
+    if ended.deliveries:
+        rt.attempts.deliver(ended, deliver(rt, job, ended))
 
 
 async def deliver(rt: Runtime, job: Job, ended: Run, *, adopted: bool = False) -> None:
@@ -134,10 +142,3 @@ async def deliver(rt: Runtime, job: Job, ended: Run, *, adopted: bool = False) -
     told = await rt.deliverer.deliver(job, ended, adopted=adopted)
     if rt.events.wanted:
         rt.events.emit(Delivered(rt.clock.now(), job, told))
-
-
-async def conclude(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
-    """The way out for an attempt that was abandoned: its end without it."""
-    job, ended = await record(rt, attempt, outcome)
-    if ended.deliveries:
-        await deliver(rt, job, ended)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acron.abc import Settle, Store
+    from acron.runtime.run import Attempt
 
 log = logging.getLogger("acron.runtime")
 
@@ -119,40 +121,58 @@ def _deliveries(job: Job, ended: Run) -> tuple[Delivery, ...]:
 class Recorder:
     """Gathers ends while a commit is in flight and writes them together.
 
-    Whoever ends a run is told only when that is durable. A store that fails is tried again
+    ``recorded`` is told of each end once that is durable: the decision that was stored, or None
+    when the end was rejected because the run is not ours. A store that fails is tried again
     until it takes them: an end is never dropped while the process lives. An end that no
     transaction can settle is written down as a failure, so that its siblings are not held.
     """
 
-    def __init__(self, store: Store, trouble: Callable[[str, BaseException], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        trouble: Callable[[str, BaseException], None],
+        recorded: Callable[[Attempt, Decision | None], None],
+    ) -> None:
         self._store = store
         self._trouble = trouble
-        self._waiting: list[tuple[End, asyncio.Future[Decision | None]]] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._recorded = recorded
+        self._attempts: list[Attempt] = []  # that have ended, and their ends beside them
+        self._ends: list[End] = []
+        self._context = copy_context()  # what a job puts into its own is not for its siblings
+        self.writer: asyncio.Task[None] | None = None
 
-    def record(self, end: End) -> asyncio.Future[Decision | None]:
-        """A future for the decision that was stored, once it is durable; for None when the end
-        was rejected: the run is not ours."""
-        future: asyncio.Future[Decision | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((end, future))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write(), name="acron-recorder")
-        return future
+    def record(self, attempt: Attempt, end: End) -> None:
+        """Have the end of ``attempt`` written with the next commit."""
+        self._attempts.append(attempt)
+        self._ends.append(end)
+        if self.writer is None:
+            self.writer = asyncio.get_running_loop().create_task(
+                self._write(), name="acron-recorder", context=self._context
+            )
 
     async def _write(self) -> None:
-        batch: list[tuple[End, asyncio.Future[Decision | None]]] = []
+        attempts: list[Attempt] = []
         try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                decisions = await self._commit([end for end, _ in batch])
-                for (_, future), decision in zip(batch, decisions, strict=True):
-                    if not future.done():
-                        future.set_result(decision)
+            while self._ends:
+                attempts, self._attempts = self._attempts, []
+                ends, self._ends = self._ends, []
+                decisions = await self._commit(ends)
+                for attempt, decision in zip(attempts, decisions, strict=True):
+                    self._tell(attempt, decision)
+                attempts = []
         finally:
-            self._writer = None
-            for _, future in (*batch, *self._waiting):
-                if not future.done():
-                    future.set_exception(StoreError("the end of a run was not recorded"))
+            self.writer = None
+            left, self._attempts, self._ends = attempts + self._attempts, [], []
+            for attempt in left:
+                lost = StoreError("the end of a run was not recorded")
+                self._trouble(f"run {attempt.label}", lost)
+                self._tell(attempt, None)
+
+    def _tell(self, attempt: Attempt, decision: Decision | None) -> None:
+        try:
+            self._recorded(attempt, decision)
+        except Exception as error:  # noqa: BLE001 (the other runs have ended too)
+            self._trouble(f"end of {attempt.label}", error)
 
     async def _commit(self, ends: list[End]) -> list[Decision | None]:
         try:
@@ -188,12 +208,12 @@ class Recorder:
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Let what waits be written, for at most ``timeout`` seconds."""
-        writer = self._writer
+        writer = self.writer
         if writer is None:
             return
         _, late = await asyncio.wait({writer}, timeout=timeout)
         if late:
-            log.error("%d ends could not be recorded in %g s", len(self._waiting), timeout)
+            log.error("%d ends could not be recorded in %g s", len(self._ends), timeout)
             writer.cancel()
             await asyncio.wait({writer}, timeout=1.0)
 
