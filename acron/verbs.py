@@ -105,9 +105,8 @@ class Verbs(ABC):
 
     def _job(self, row: Mapping[str, Any]) -> Job:
         record = {key: value for key, value in row.items() if value is not None}
-        for key in record:
-            if key not in FIELDS:
-                raise unknown_field(key)
+        if not FIELDS.issuperset(record):
+            raise unknown_field(next(key for key in record if key not in FIELDS))
         if "id" not in record:
             record["id"] = secrets.token_hex(6)
         record.setdefault("tz", self.tz)
@@ -118,7 +117,7 @@ class Verbs(ABC):
 
     def _action_fields(self, action: object, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
         """An action as add takes it, in the words of a record."""
-        given = {} if kwargs is None else {"kwargs": dict(kwargs)}
+        given: dict[str, Any] = {} if kwargs is None else {"kwargs": dict(kwargs)}
         if action is None:
             return given
         if isinstance(action, Call):

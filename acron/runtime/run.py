@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: Seconds that a cancelled attempt has to clean up before it is abandoned.
 CLEANUP = 5.0
 
+#: The common end, one value for all: success that has nothing to say.
+SILENT = Outcome(state=RunState.SUCCEEDED)
+
 #: The attempt on whose behalf code runs, child tasks included.
 current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", default=None)
 
@@ -142,7 +145,9 @@ async def contain(
     if attempt.stopped is not None:
         _uncancel()
         return _stopped(attempt.stopped, output)
-    if output is not None and not isinstance(output, str):
+    if output is None:
+        return SILENT
+    if not isinstance(output, str):
         return failed(TypeError(f"the action gave {type(output).__name__}, not text"))
     return Outcome(state=RunState.SUCCEEDED, output=output)
 
