@@ -53,7 +53,7 @@ class Book(Ledger):
         super().__init__()
         self.jobs: dict[str, Job] = {}
         self.token = 0
-        self._agenda = Agenda()
+        self._agenda = Agenda(self._row_of)
         self._moved: set[str] = set()  # jobs that may have rows under a need they have no more
         self._keys: list[str] | None = None  # ids in order, when asked for
         self._names: dict[str, set[str]] | None = None  # ids by name, when asked for
@@ -323,7 +323,7 @@ class Book(Ledger):
 
     def sweep(self) -> None:
         """Build the agenda anew from what is stored."""
-        self._agenda = agenda = Agenda()
+        self._agenda = agenda = Agenda(self._row_of)
         self._moved.clear()
         for job in self.jobs.values():
             if (due := job.due_at) is not None:
@@ -337,6 +337,12 @@ class Book(Ledger):
 
     def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
         return self._agenda.next_after(after, can_run, self._holds)
+
+    def _row_of(self, needs: str, job_id: str) -> Row | None:
+        job = self.jobs.get(job_id)
+        if job is None or (due := job.due_at) is None or job.action.needs != needs:
+            return None
+        return due, job_id, ""
 
     def _holds(self, needs: str, row: Row) -> bool:
         due_at, job_id, run_id = row
