@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
 
-    #: When, whose, and which pending run of it ("" for the job's own instant).
-    Row = tuple[datetime, str, str]
+    #: When, the rank and id of the job, and which pending run of it ("" for its own instant).
+    Row = tuple[datetime, int, str, str]
     Valid = Callable[[str, Row], bool]
     #: The row of the job with that id, if the job is due some time and has that need.
     RowOf = Callable[[str, str], Row | None]
@@ -42,7 +42,7 @@ class Queue:
         self._near = 0
 
     def push(self, row: Row) -> None:
-        due_at, job_id, run_id = row
+        due_at, _, job_id, run_id = row
         if not run_id and (minute := _minute(due_at)) > self._near:
             ids = self._far.get(minute)
             if ids is None:
@@ -91,7 +91,7 @@ class Queue:
 
 
 class Agenda:
-    """All rows, by due instant, then job id."""
+    """All rows, by due instant, then by their jobs' rank and id."""
 
     __slots__ = ("_queues", "_row_of", "size")
 
@@ -134,6 +134,26 @@ class Agenda:
                 heapreplace(heads, (heap[0], place, queue, heap))
             else:
                 heappop(heads)
+
+    def earlier(self, before: datetime) -> Iterator[tuple[str, Row]]:
+        """What is due before ``before``, oldest first, and what it needs; nothing is taken out."""
+        for queue in self._queues.values():
+            self.size -= queue.unfold(before)
+        heaps = [
+            (queue.needs, heap)
+            for queue in self._queues.values()
+            for heap in (queue.owed, queue.later)
+        ]
+        # A heap's rows are looked at only below one that is early enough.
+        front = [(heap[0], which, 0) for which, (_, heap) in enumerate(heaps) if heap]
+        heapify(front)
+        while front and front[0][0][0] < before:
+            row, which, place = heappop(front)
+            needs, heap = heaps[which]
+            for below in (2 * place + 1, 2 * place + 2):
+                if below < len(heap):
+                    heappush(front, (heap[below], which, below))
+            yield needs, row
 
     def next_after(
         self, after: datetime, can_run: Collection[str], valid: Valid
