@@ -19,7 +19,9 @@ from acron.events import Progressed
 from acron.model import Decision, RunState
 from acron.runtime import fire
 from acron.runtime.attempts import Attempts
+from acron.runtime.claim import Spread
 from acron.runtime.deliver import Deliverer
+from acron.runtime.hooks import Hooks
 from acron.runtime.keepers import Listener, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
@@ -31,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
     from datetime import datetime
 
-    from acron.abc import Action, Adapter, CronScheduler, Store
+    from acron.abc import Action, Adapter, CallByName, CronScheduler, Store
     from acron.clock import Clock
     from acron.events import Events
-    from acron.model import Job, Node, Outcome, Settings
+    from acron.model import Job, Node, Outcome, Run, Settings
     from acron.runtime.run import Attempt
     from acron.threads import Threads
 
@@ -63,6 +65,7 @@ class Runtime:
         senders: Threads,
         settings: Settings,
         node: Node,
+        call: CallByName,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -71,7 +74,10 @@ class Runtime:
         self.attempts = Attempts(lambda work, name: self._own(work, name=name), self._freed)
         self.recorder = Recorder(store, self.pulse.trouble)
         self.deliverer = Deliverer(store, adapters, senders, self.pulse.trouble)
+        self.hooks = Hooks(call, self.pulse.trouble)
+        self.call = call
         self.node_id = node.id
+        self.spread: Spread | None = None
         self.draining = False
         self._actions = actions
         self._settings = settings
@@ -129,6 +135,10 @@ class Runtime:
         if self._left_owed:
             self.wake()
 
+    def tell_hooks(self, job: Job, ended: Run) -> None:
+        """Nothing waits for what the job wants called when a run has ended."""
+        self._do(self.hooks.tell(job, ended), f"hooks of {ended.id}")
+
     def abandon(self, attempt: Attempt, outcome: Outcome) -> None:
         """The attempt will not end: record its end without it, and let it be seen."""
         self.attempts.abandon(attempt, outcome)
@@ -156,6 +166,7 @@ class Runtime:
     async def tick(self) -> int:
         self._supervisor.sign_of_life()
         if self.pulse.watch_clock():
+            self._serve_anew()
             self._looked_at = min(self._looked_at, self.clock.now())
         try:
             started = await self._fire_due()
@@ -252,6 +263,7 @@ class Runtime:
                 *self.attempts.abandoned,
                 *self._threads.abandoned,
                 *self.deliverer.abandoned,
+                *self.hooks.abandoned,
             ),
             offers=tuple(sorted(self.can_run)),
         )
@@ -262,6 +274,7 @@ class Runtime:
         Without ``trigger`` nothing fires but by ``tick`` and ``fire``.
         """
         self._triggered = trigger
+        self._serve_anew()
         settings = self._settings
         await self.recover()
         await self.pulse.beat(force=True)
@@ -274,6 +287,12 @@ class Runtime:
         if trigger:
             await self._boot()
             self._do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
+
+    def _serve_anew(self) -> None:
+        """What an outage left owed is spread. A single tick, of another scheduler's, has no
+        later moments to spread it over."""
+        rate = self._settings.catch_up_rate
+        self.spread = Spread(rate) if rate and self._triggered else None
 
     async def _boot(self) -> None:
         """``@reboot`` is due when a store goes from no live node to one: of nodes that start at

@@ -13,9 +13,10 @@ from acron.runtime.claim import Decider
 from acron.runtime.run import Attempt, contain, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Collection, Coroutine, Iterable
     from datetime import datetime
 
+    from acron.model import Skip
     from acron.runtime import Runtime
 
 RUNNING = RunState.RUNNING  # an enum's member costs a look-up each time
@@ -33,7 +34,7 @@ async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
         if room <= 0:
             rt.looked(now, held=True)
             return started
-        decide = Decider(now, rt.pulse.serving_since, rt.node_id, alive or ())
+        decide = Decider(now, rt.pulse.serving_since, rt.node_id, alive or (), rt.spread)
         decisions = await claim(rt, decide, now, room, only)
         started += start(rt, decisions)
         if decide.doubted and alive is None:
@@ -70,16 +71,23 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
         if job is None:
             continue
         for run in decision.runs:
-            if run.state is RUNNING:
+            if run.cancel_requested:  # it has to make room; one of another node hears of it there
+                rt.attempts.stop(run.id, RunState.CANCELLED, run.error or "")
+            elif run.state is RUNNING:
                 attempt = Attempt(job, run, rt)
                 rt.attempts.start(attempt, run_one_job(rt, attempt))
                 if rt.draining:  # this claim was under way when the drain began
                     attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
                 started += 1
-        if decision.skips and rt.events.wanted:
-            for skip in decision.skips:
-                rt.events.emit(Skipped(rt.clock.now(), job, skip))
+        if decision.skips:
+            _tell_of(rt, job, decision.skips)
     return started
+
+
+def _tell_of(rt: Runtime, job: Job, skips: Iterable[Skip]) -> None:
+    if rt.events.wanted:
+        for skip in skips:
+            rt.events.emit(Skipped(rt.clock.now(), job, skip))
 
 
 async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
@@ -114,18 +122,25 @@ def run(rt: Runtime, attempt: Attempt) -> Coroutine[Any, Any, Outcome]:
 async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> tuple[Job, Run]:
     """Make the end durable, fenced by the claim's token. What is not ours to end any more is
     left as it is, and there is nothing of it to deliver."""
+    if outcome.error is not None and attempt.job.policy.retry is not None:
+        outcome = await rt.hooks.judged(attempt, outcome)
     now = rt.clock.now()
     end = End(run_id=attempt.run.id, token=attempt.run.token, finished_at=now, outcome=outcome)
     decision = await rt.recorder.record(end)
     rt.attempts.release(attempt)
     if decision is None:
         return attempt.job, attempt.run
-    ended, *retries = decision.runs
     job = decision.job or attempt.job
+    if decision.dropped:  # it has become a skip
+        _tell_of(rt, job, decision.skips)
+        return job, attempt.run
+    ended, *retries = decision.runs
     retry = retries[0] if retries else None
     rt.attempts.ended(ended, retry)
     if rt.events.wanted:
         rt.events.emit(Finished(now, job, ended, retry))
+    if job.policy.after is not None or job.policy.on_error is not None:
+        rt.tell_hooks(job, ended)
     return job, ended
 
 
