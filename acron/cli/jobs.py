@@ -198,6 +198,7 @@ def edit(
 
 
 def tell(job: Job, line: str, *, as_json: bool) -> None:
+    """Print the job as JSON, or the line."""
     if as_json:
         print_json(job_json(job))
     else:
