@@ -65,8 +65,8 @@ class Retry(Struct, frozen=True, gc=False):
     The n-th retry waits ``min(delay * factor ** (n - 1), max_delay)`` seconds, lengthened by up
     to ``jitter`` of itself. ``attempts`` counts the first one. ``on`` names the errors that are
     worth it: exception classes, stored by name (``ValueError``, ``package.module.Class``).
-    ``when`` is the name of a registered function, sync or async, of ``(error, attempt)``: True to
-    try again, False to give up, a number to try again in so many seconds.
+    ``when`` is a registered function, sync or async, of ``(error, attempt)``: True to try again,
+    False to give up, a number to try again in so many seconds. It is stored by its name.
     """
 
     attempts: int = 3
@@ -75,7 +75,7 @@ class Retry(Struct, frozen=True, gc=False):
     max_delay: float = 300.0
     jitter: float = 0.1
     on: tuple[Any, ...] = ("Exception",)  # classes when written, names when kept
-    when: str | None = None
+    when: Any = None  # a function when written, its name when kept
 
     def __post_init__(self) -> None:
         names = tuple(one if isinstance(one, str) else error_name(one) for one in self.on)
@@ -284,13 +284,16 @@ class Occurrence(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
 class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """How an attempt ended: what an action gave, or what went wrong (one line in ``error``).
 
-    ``raised`` names the classes of the exception, its own first, for ``Retry.on``.
+    ``raised`` names the classes of the exception, its own first, for ``Retry.on``; ``again`` is
+    what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason.
     """
 
     state: RunState
     output: str | None = None
     error: str | None = None
     raised: tuple[str, ...] = ()
+    again: bool | float | None = None
+    skip: SkipReason | None = None
 
 
 class End(Struct, frozen=True, gc=False, kw_only=True):
@@ -355,6 +358,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: str = ""  # empty: the built-in
     interval: float = 60.0
     max_running: int = 100
+    catch_up_rate: float = 50.0  # starts a second after an outage; 0: all at once
     drain_timeout: float = 30.0
     max_threads: int = 40
     retention_days: float = 30.0

@@ -297,6 +297,9 @@ def _check_policy(policy: Policy) -> None:
 
 
 def _check_retry(retry: Retry) -> None:
+    if retry.when is not None and not isinstance(retry.when, str):
+        message = f"expected the name of a registered function, got {type(retry.when).__name__}"
+        raise InvalidJob(message, where="$.retry.when")
     if retry.attempts < 1:
         raise InvalidJob("must be at least 1", where="$.retry.attempts")
     for key, least in (("delay", 0), ("factor", 1), ("max_delay", 0), ("jitter", 0)):

@@ -128,7 +128,9 @@ def bind(new: Job, old: Job | None, now: datetime, *, past: bool = False) -> Dec
     job = replace(new, **kept | {"revision": old.revision + (changed != old)})
     if job.error is not None or job.policy.repeat != old.policy.repeat:
         job = _mended(job, now)
-    return _resume(job, now) if old.paused is not None and job.paused is None else Decision(job)
+    if old.paused is not None and job.paused is None:
+        return _resume(job, now, now)
+    return Decision(job)
 
 
 def _mended(job: Job, now: datetime) -> Job:
@@ -211,14 +213,21 @@ def _check_jitter(jitter: float, schedule: Schedule, now: datetime) -> None:
             raise InvalidJob(message, where="$.jitter")
 
 
-def _resume(job: Job, now: datetime) -> Decision:
-    """Take up a paused job. Its failures are forgiven; of what came due a one-shot is still
-    owed within its grace, and all else is a counted skip."""
+def pause_over(job: Job, now: datetime) -> Decision:
+    """The job after a pause whose end has come. What was due before that end is skipped."""
+    end = now if job.paused_until is None else job.paused_until
+    job = replace(job, paused=None, paused_until=None, revision=job.revision + 1)
+    return _resume(job, end - TICK, now)
+
+
+def _resume(job: Job, end: datetime, now: datetime) -> Decision:
+    """Take up a job paused until ``end``. Its failures are forgiven; of what came due a one-shot
+    is still owed within its grace, and all else is a counted skip."""
     job = replace(job, failures=0)
     if job.state != "scheduled" or job.cursor is None:
         return Decision(job)
     schedule = timetable(job)
-    newest = schedule.last_at(now)
+    newest = schedule.last_at(end)
     if newest is None or newest <= job.cursor:
         return Decision(job)
     late = (now - newest).total_seconds()

@@ -20,6 +20,7 @@ from acron.cli import (  # noqa: F401 (each declares verbs)
     forecast,
     jobs,
     moving,
+    pausing,
     runs,
 )
 from acron.cli.base import Usage, app

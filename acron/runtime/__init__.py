@@ -20,7 +20,9 @@ from acron.events import Progressed
 from acron.model import Decision, RunState
 from acron.runtime import fire
 from acron.runtime.attempts import Attempts
+from acron.runtime.claim import Spread
 from acron.runtime.deliver import Deliverer
+from acron.runtime.hooks import Hooks
 from acron.runtime.keepers import Listener, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
@@ -32,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
     from datetime import datetime
 
-    from acron.abc import Action, Adapter, CronScheduler, Store
+    from acron.abc import Action, Adapter, CallByName, CronScheduler, Store
     from acron.clock import Clock
     from acron.events import Events
-    from acron.model import Job, Node, Outcome, Settings
+    from acron.model import Job, Node, Outcome, Run, Settings
     from acron.runtime.run import Attempt
     from acron.threads import Threads
 
@@ -64,6 +66,7 @@ class Runtime:
         senders: Threads,
         settings: Settings,
         node: Node,
+        call: CallByName,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -72,7 +75,10 @@ class Runtime:
         self.attempts = Attempts(self._do, self._freed)
         self.recorder = Recorder(store, self.pulse.trouble, partial(fire.recorded, self))
         self.deliverer = Deliverer(store, adapters, senders, self.pulse.trouble)
+        self.hooks = Hooks(call, self.pulse.trouble)
+        self.call = call
         self.node_id = node.id
+        self.spread: Spread | None = None
         self.draining = False
         self._actions = actions
         self._settings = settings
@@ -130,10 +136,14 @@ class Runtime:
         if self._left_owed:
             self.wake()
 
+    def tell_hooks(self, job: Job, ended: Run) -> None:
+        """Nothing waits for what the job wants called when a run has ended."""
+        self._do(self.hooks.tell(job, ended), f"hooks of {ended.id}")
+
     def abandon(self, attempt: Attempt, outcome: Outcome) -> None:
         """The attempt will not end: record its end without it, and let it be seen."""
         self.attempts.abandon(attempt, outcome)
-        fire.record(self, attempt, outcome)
+        self._do(fire.conclude(self, attempt, outcome), f"end of {attempt.label}")
         self._beat_soon()
         if attempt.task is not None:
             attempt.task.add_done_callback(self._beat_soon)
@@ -157,6 +167,7 @@ class Runtime:
     async def tick(self) -> int:
         self._supervisor.sign_of_life()
         if self.pulse.watch_clock():
+            self._serve_anew()
             self._looked_at = min(self._looked_at, self.clock.now())
         try:
             started = await self._fire_due()
@@ -253,6 +264,7 @@ class Runtime:
                 *self.attempts.abandoned,
                 *self._threads.abandoned,
                 *self.deliverer.abandoned,
+                *self.hooks.abandoned,
             ),
             offers=tuple(sorted(self.can_run)),
         )
@@ -263,6 +275,7 @@ class Runtime:
         Without ``trigger`` nothing fires but by ``tick`` and ``fire``.
         """
         self._triggered = trigger
+        self._serve_anew()
         settings = self._settings
         await self.recover()
         await self.pulse.beat(force=True)
@@ -275,6 +288,12 @@ class Runtime:
         if trigger:
             await self._boot()
             self._do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
+
+    def _serve_anew(self) -> None:
+        """What an outage left owed is spread. A single tick, of another scheduler's, has no
+        later moments to spread it over."""
+        rate = self._settings.catch_up_rate
+        self.spread = Spread(rate) if rate and self._triggered else None
 
     async def _boot(self) -> None:
         """``@reboot`` is due when a store goes from no live node to one: of nodes that start at

@@ -13,9 +13,10 @@ from acron.runtime.claim import Decider
 from acron.runtime.run import Attempt, contain, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Collection, Coroutine, Iterable
     from datetime import datetime
 
+    from acron.model import Skip
     from acron.runtime import Runtime
 
 RUNNING = RunState.RUNNING  # an enum's member costs a look-up each time
@@ -33,7 +34,7 @@ async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
         if room <= 0:
             rt.looked(now, held=True)
             return started
-        decide = Decider(now, rt.pulse.serving_since, rt.node_id, alive or ())
+        decide = Decider(now, rt.pulse.serving_since, rt.node_id, alive or (), rt.spread)
         decisions = await claim(rt, decide, now, room, only)
         started += start(rt, decisions)
         if decide.doubted and alive is None:
@@ -64,22 +65,29 @@ async def claim(
 
 def start(rt: Runtime, decisions: list[Decision]) -> int:
     """Start every run that was claimed, each in a task of its own; tell of the skips."""
-    started, heard = 0, rt.events.wanted
+    started = 0
     for decision in decisions:
         job = decision.job
         if job is None:
             continue
         for run in decision.runs:
-            if run.state is RUNNING:
+            if run.cancel_requested:  # it has to make room; one of another node hears of it there
+                rt.attempts.stop(run.id, RunState.CANCELLED, run.error or "")
+            elif run.state is RUNNING:
                 attempt = Attempt(job, run, rt)
                 rt.attempts.start(attempt, run_one_job(rt, attempt))
                 if rt.draining:  # this claim was under way when the drain began
                     attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
                 started += 1
-        if decision.skips and heard:
-            for skip in decision.skips:
-                rt.events.emit(Skipped(rt.clock.now(), job, skip))
+        if decision.skips:
+            _tell_of(rt, job, decision.skips)
     return started
+
+
+def _tell_of(rt: Runtime, job: Job, skips: Iterable[Skip]) -> None:
+    if rt.events.wanted:
+        for skip in skips:
+            rt.events.emit(Skipped(rt.clock.now(), job, skip))
 
 
 async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
@@ -95,7 +103,10 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
             if not attempt.in_task():
                 raise  # the loop is gone, and the coroutine is being closed
             outcome = failed(error)
-        record(rt, attempt, outcome)
+        if outcome.error is None:
+            record(rt, attempt, outcome)
+        else:
+            await conclude(rt, attempt, outcome)
     except BaseException as error:
         rt.attempts.release(attempt)
         if meant_for_us(error):
@@ -109,6 +120,14 @@ def run(rt: Runtime, attempt: Attempt) -> Coroutine[Any, Any, Outcome]:
     if rt.events.wanted:
         rt.events.emit(Started(claimed.started_at or rt.clock.now(), job, claimed))
     return contain(attempt, rt.action_of, Context(job, claimed, attempt.report))
+
+
+async def conclude(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
+    """The end of what has failed, also of an attempt that will not return: whether it is to be
+    tried again, the job may want to judge."""
+    if attempt.job.policy.retry is not None:
+        outcome = await rt.hooks.judged(attempt, outcome)
+    record(rt, attempt, outcome)
 
 
 def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
@@ -127,12 +146,17 @@ def recorded(rt: Runtime, attempt: Attempt, decision: Decision | None) -> None:
     rt.attempts.release(attempt)
     if decision is None:
         return
-    ended, *retries = decision.runs
     job = decision.job or attempt.job
+    if decision.dropped:  # it has become a skip
+        _tell_of(rt, job, decision.skips)
+        return
+    ended, *retries = decision.runs
     retry = retries[0] if retries else None
     rt.attempts.ended(ended, retry)
     if rt.events.wanted:
         rt.events.emit(Finished(ended.finished_at or rt.clock.now(), job, ended, retry))
+    if job.policy.after is not None or job.policy.on_error is not None:
+        rt.tell_hooks(job, ended)
     if ended.deliveries:
         rt.attempts.deliver(ended, deliver(rt, job, ended))
 

@@ -59,7 +59,8 @@ class Listener:
             return
         for run in await rt.store.runs(state=RunState.RUNNING, node=rt.node_id, limit=10_000):
             if run.cancel_requested:
-                rt.attempts.stop(run.id, RunState.CANCELLED, "cancelled by request")
+                why = run.error or "cancelled by request"
+                rt.attempts.stop(run.id, RunState.CANCELLED, why)
 
 
 class Upkeep:

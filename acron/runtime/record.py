@@ -13,7 +13,18 @@ from msgspec.structs import replace
 
 from acron.contain import meant_for_us
 from acron.errors import StoreError
-from acron.model import OUTPUT_LIMIT, Decision, Delivery, End, Job, Outcome, Retry, Run, RunState
+from acron.model import (
+    OUTPUT_LIMIT,
+    Decision,
+    Delivery,
+    End,
+    Job,
+    Outcome,
+    Retry,
+    Run,
+    RunState,
+    Skip,
+)
 from acron.specs import Command
 from acron.text import cut
 
@@ -26,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("acron.runtime")
 
 SUCCEEDED = RunState.SUCCEEDED  # an enum's member costs a look-up each time
-_FAILURES = frozenset({RunState.FAILED, RunState.TIMED_OUT})
+FAILURES = frozenset({RunState.FAILED, RunState.TIMED_OUT})
 _CUT_SHORT = frozenset({RunState.INTERRUPTED, RunState.UNKNOWN})
 _LONGEST_WAIT = 5.0
 #: Attempts of an idempotent job that was cut short: one that kills its process ends here.
@@ -36,7 +47,8 @@ RERUNS = 10
 def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Decision:
     """What the end of ``run`` makes of it and of its job. Pure."""
     outcome = end.outcome
-    if outcome.state is SUCCEEDED and not outcome.output and job is not None:  # the common end
+    plain = outcome.state is SUCCEEDED and not outcome.output and not run.cancel_requested
+    if plain and job is not None:  # the common end
         ended = replace(run, state=SUCCEEDED, finished_at=end.finished_at)
         return Decision(replace(job, failures=0) if job.failures else job, runs=(ended,))
     ended = replace(
@@ -46,6 +58,14 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
         output=outcome.output and cut(outcome.output, OUTPUT_LIMIT),
         error=outcome.error,
     )
+    if outcome.skip is not None and run.scheduled_at is not None and run.attempt == 1:
+        skip = Skip(
+            job_id=run.job_id,
+            scheduled_at=run.scheduled_at,
+            reason=outcome.skip,
+            recorded_at=end.finished_at,
+        )
+        return Decision(job, skips=(skip,), dropped=(run.id,))
     if job is None:
         return Decision(None, runs=(ended,))
     wait = _retry_in(job, run, outcome)
@@ -55,6 +75,7 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
             job_id=job.id,
             scheduled_at=run.scheduled_at,
             attempt=run.attempt + 1,
+            key=job.policy.key,
             due_at=end.finished_at + timedelta(seconds=wait),
         )
         return Decision(job, runs=(ended, again))
@@ -69,11 +90,18 @@ def _retry_in(job: Job, run: Run, outcome: Outcome) -> float | None:
         again = job.policy.idempotent and run.attempt < RERUNS
         return 0.0 if again else None
     retry = job.policy.retry
-    if retry is None or outcome.state not in _FAILURES or run.attempt >= retry.attempts:
+    if retry is None or not worth_retrying(retry, run, outcome):
         return None
-    if outcome.raised and not set(retry.on) & set(outcome.raised):
-        return None
-    return backoff(retry, run)
+    if outcome.again is None or outcome.again is True:
+        return backoff(retry, run)
+    return None if outcome.again is False else outcome.again
+
+
+def worth_retrying(retry: Retry, run: Run, outcome: Outcome) -> bool:
+    """Whether ``attempts`` and ``on`` allow a further attempt; ``when`` has the last word."""
+    if outcome.state not in FAILURES or run.attempt >= retry.attempts:
+        return False
+    return not outcome.raised or not set(retry.on).isdisjoint(outcome.raised)
 
 
 def backoff(retry: Retry, run: Run) -> float:
@@ -91,7 +119,7 @@ def _streak(job: Job, ended: Run) -> Job:
     """Count failures in a row; at ``pause_after`` of them the job pauses itself."""
     if ended.state is RunState.SUCCEEDED:
         return replace(job, failures=0) if job.failures else job
-    if ended.state not in _FAILURES:
+    if ended.state not in FAILURES:
         return job
     failures = job.failures + 1
     limit = job.policy.pause_after
