@@ -182,10 +182,9 @@ class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     def due_at(self) -> datetime | None:
         """When the job wants to be claimed next; None when it does not. A pause that has an end
         is ended by a claim at that instant."""
-        state = self.state
-        if state == "paused":
-            return self.paused_until
-        return self.next_fire_at if state == "scheduled" else None
+        if self.completed or self.error is not None:
+            return None
+        return self.next_fire_at if self.paused is None else self.paused_until
 
 
 #: The lower half of a job: what firing changes, and people do not write.

@@ -116,9 +116,10 @@ class Attempts:
         """A run's end is durable: log it, and tell whoever waits for it."""
         if run.error or ends.isEnabledFor(logging.INFO):
             _log_end(run, retry)
-        for waiter in self._waiters.get(run.id, ()):
-            if not waiter.done():
-                waiter.set_result(run)
+        if self._waiters:
+            for waiter in self._waiters.get(run.id, ()):
+                if not waiter.done():
+                    waiter.set_result(run)
 
     async def wait(self, run_id: str, timeout: float) -> None:  # noqa: ASYNC109 (a bound)
         """Until the run ends here, or ``timeout`` seconds have passed: look again then."""

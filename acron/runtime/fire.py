@@ -150,8 +150,8 @@ def recorded(rt: Runtime, attempt: Attempt, decision: Decision | None) -> None:
     if decision.dropped:  # it has become a skip
         _tell_of(rt, job, decision.skips)
         return
-    ended, *retries = decision.runs
-    retry = retries[0] if retries else None
+    ended = decision.runs[0]
+    retry = decision.runs[1] if len(decision.runs) > 1 else None
     rt.attempts.ended(ended, retry)
     if rt.events.wanted:
         rt.events.emit(Finished(ended.finished_at or rt.clock.now(), job, ended, retry))

@@ -52,6 +52,9 @@ class Phase(Enum):
     DONE = auto()  # people's code has ended, or was given up
 
 
+WAITING, RUNNING, DONE = Phase  # an enum's member costs a look-up each time
+
+
 class Attempt:
     """A claimed run that is going on in ``task``.
 
@@ -77,7 +80,7 @@ class Attempt:
         self.job = job
         self.run = run
         self.task: asyncio.Task[None] | None = None
-        self.phase = Phase.WAITING
+        self.phase = WAITING
         self.stopped: Outcome | None = None
         self.abandoned = False
         self.error: BaseException | None = None  # what it raised, for ``Retry.when``
@@ -99,7 +102,7 @@ class Attempt:
 
     def begin(self) -> None:
         """The clocks of ``timeout`` and ``idle_timeout`` start here."""
-        self.phase = Phase.RUNNING
+        self.phase = RUNNING
         policy = self.job.policy
         if policy.timeout is not None:
             why = f"did not end within {policy.timeout:g} s"
@@ -124,7 +127,7 @@ class Attempt:
 
     def end(self) -> None:
         """People's code is over: what stops it from now on comes too late."""
-        self.phase = Phase.DONE
+        self.phase = DONE
         self._disarm()
 
     def report(self, done: float, total: float | None, note: str) -> None:
@@ -135,17 +138,17 @@ class Attempt:
 
     def stop(self, state: RunState, why: str) -> None:
         """Ask the attempt to end as ``state``. The first asker wins."""
-        if self.stopped is not None or self.phase is Phase.DONE:
+        if self.stopped is not None or self.phase is DONE:
             return
         self.stopped = Outcome(state=state, error=why)
         self._disarm()
-        if self.phase is Phase.RUNNING and self.task is not None:
+        if self.phase is RUNNING and self.task is not None:
             self._timer = asyncio.get_running_loop().call_later(CLEANUP, self.give_up)
             self.task.cancel()
 
     def give_up(self, why: str = "abandoned: it did not end when cancelled") -> None:
         """Wait for it no longer: record its end without it."""
-        if self.stopped is None or self.phase is not Phase.RUNNING:
+        if self.stopped is None or self.phase is not RUNNING:
             return
         self.end()
         self.abandoned = True

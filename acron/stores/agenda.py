@@ -126,6 +126,12 @@ class Agenda:
                     if heap and heap[0][0] <= now
                 )
         heapify(heads)
+        if len(heads) == 1:  # nothing to merge
+            _, _, queue, heap = heads[0]
+            while heap and heap[0][0] <= now:
+                self.size -= 1
+                yield queue, heappop(heap)
+            return
         while heads:
             _, place, queue, heap = heads[0]
             self.size -= 1

@@ -143,7 +143,10 @@ class Book(Ledger):
             ids.append(job_id)
             decisions.append(decision)
             lanes.note_keyed(decision)
-            if _still_due(decision, row):
+            after = decision.job
+            if (run_id or (after is not None and after.due_at is not None)) and _still_due(
+                decision, row
+            ):
                 left.append((queue, row))
             if len(ids) >= limit:
                 break
