@@ -141,9 +141,8 @@ class Attempts:
         self._rest()
         if not self._idle.done() and timeout > 0 and not self._hurry.is_set():
             hurry = asyncio.create_task(self._hurry.wait())
-            await asyncio.wait(
-                {hurry, self._idle}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            either: set[asyncio.Future[Any]] = {hurry, self._idle}
+            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             hurry.cancel()
         for attempt in list(self._live.values()):
             attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
