@@ -169,12 +169,7 @@ class PostgresStore(Store):
         return [job for job in self._readable(rows) if job.name.casefold() == wanted]
 
     async def page(
-        self,
-        after: str = "",
-        limit: int = 1000,
-        *,
-        app: str | None = None,
-        tag: str | None = None,
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
         rows = await self._link.ask(lambda link: jobs.page(link, after, limit, app, tag))
         return self._readable(rows)
