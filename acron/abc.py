@@ -265,6 +265,13 @@ class Store(ABC):
     async def beat(self, node: Node) -> None:
         """Keep what this node says of itself. Cheap; need not survive a crash of the machine."""
 
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:  # noqa: ARG002
+        """``beat`` for a node whose loop is blocked: called from a thread, about once a second,
+        and once more (``node.blocked`` None) when the loop goes on. It may block that thread.
+        With ``keep`` false the block has lasted for too long: a lease that is renewed beside
+        the loop is to run out. By default nothing is told."""
+        return
+
     @abstractmethod
     async def nodes(self) -> list[Node]:
         """Every node known, ``alive`` as the store can prove it now."""

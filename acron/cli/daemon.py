@@ -161,6 +161,7 @@ def _print_status(found: Status, now: datetime, tz: str, command: str) -> None:
 
     why = {
         "not running": f"nothing fires its jobs; start {command} run",
+        "blocked loop": f"by {found.blocked}",
         "stalled": f"last heartbeat {ago(found.heartbeat_at)}",
         "failing": f"last success {ago(found.last_success_at)}",
     }.get(found.state, "")
@@ -174,6 +175,7 @@ def _print_status(found: Status, now: datetime, tz: str, command: str) -> None:
         ("error", found.last_error or ""),
         ("parked", ", ".join(found.parked)),
         ("abandoned", ", ".join(found.abandoned)),
+        ("incidents", f"{found.incidents} open (see {command} incidents)" * bool(found.incidents)),
         *(("problem", problem) for problem in found.problems),
     ]
     for key, value in rows:

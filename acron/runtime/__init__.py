@@ -18,6 +18,7 @@ from acron.contain import meant_for_us
 from acron.events import Progressed
 from acron.model import Decision, RunState
 from acron.runtime import fire
+from acron.runtime.alert import Alerter
 from acron.runtime.attempts import Attempts
 from acron.runtime.deliver import Deliverer
 from acron.runtime.keepers import Listener, Upkeep, keep
@@ -25,6 +26,7 @@ from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
 from acron.runtime.supervise import Supervisor
+from acron.runtime.watchdog import Watchdog
 from acron.timetable import on_start, timetable
 
 if TYPE_CHECKING:
@@ -71,6 +73,16 @@ class Runtime:
         self.attempts = Attempts(lambda work, name: self._own(work, name=name), self._freed)
         self.recorder = Recorder(store, self.pulse.trouble)
         self.deliverer = Deliverer(store, adapters, senders, self.pulse.trouble)
+        self.alerter = Alerter(
+            store, clock, events, self.deliverer, settings.alerts, self._do, self.pulse.trouble
+        )
+        self.watchdog = Watchdog(
+            settings.blocked_after,
+            settings.blocked_limit,
+            clock=clock,
+            pulse=self.pulse,
+            store=store,
+        )
         self.node_id = node.id
         self.draining = False
         self._actions = actions
@@ -265,6 +277,7 @@ class Runtime:
         settings = self._settings
         await self.recover()
         await self.pulse.beat(force=True)
+        self.watchdog.start()
         listener = Listener(self, settings.interval)
         upkeep = Upkeep(self, settings.interval, settings.retention_days, settings.retention_runs)
         self._keepers = [
@@ -298,6 +311,8 @@ class Runtime:
             for run in decision.runs:
                 if run.state is RunState.UNKNOWN:
                     log.warning("%s %s unknown: its process died", run.job_id, run.id)
+                    if decision.job is not None:
+                        self.alerter.noticed(decision.job)
                 if decision.job is not None and run.state.ended and run.deliveries:
                     self._do(
                         fire.deliver(self, decision.job, run, adopted=True), f"deliver {run.id}"
@@ -330,6 +345,7 @@ class Runtime:
                 task.cancel()
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=1.0)
+        await self.watchdog.stop()
         await self.pulse.beat(force=True)
 
     async def _end_tasks(self) -> None:

@@ -36,6 +36,7 @@ class Attempts:
         self._abandoned: dict[asyncio.Task[None], str] = {}
         self._waiters: dict[str, list[asyncio.Future[Run]]] = {}
         self._hurry = asyncio.Event()
+        self._draining = False
 
     def __len__(self) -> int:
         return len(self._live)
@@ -103,6 +104,7 @@ class Attempts:
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Give the runs ``timeout`` seconds (none once hurried), then interrupt them. Waits for
         their ends to be recorded, for as long as cleaning up may take."""
+        self._draining = True
         tasks = [one.task for one in self._live.values() if one.task is not None]
         if tasks and timeout > 0 and not self._hurry.is_set():
             hurry = asyncio.create_task(self._hurry.wait())
@@ -115,6 +117,11 @@ class Attempts:
         late = [one.task for one in self._live.values() if one.task is not None]
         if late:
             await asyncio.wait(late, timeout=CLEANUP + 1.0)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the time that a drain gives has begun: what starts now was not in it."""
+        return self._draining or self._hurry.is_set()
 
     @property
     def hurried(self) -> bool:

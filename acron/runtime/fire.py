@@ -33,7 +33,8 @@ async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
         if room <= 0:
             rt.looked(now, held=True)
             return started
-        decide = Decider(now, rt.pulse.serving_since, rt.node_id, alive or ())
+        blocks = rt.watchdog.recent()
+        decide = Decider(now, rt.pulse.serving_since, rt.node_id, alive or (), blocks)
         decisions = await claim(rt, decide, now, room, only)
         started += start(rt, decisions)
         if decide.doubted and alive is None:
@@ -69,11 +70,13 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
         job = decision.job
         if job is None:
             continue
+        if job.incidents:
+            rt.alerter.noticed(job)
         for run in decision.runs:
             if run.state is RUNNING:
                 attempt = Attempt(job, run, rt)
                 rt.attempts.start(attempt, run_one_job(rt, attempt))
-                if rt.draining:  # this claim was under way when the drain began
+                if rt.attempts.closing:  # this claim took too long for the drain to wait for
                     attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
                 started += 1
         if decision.skips and rt.events.wanted:
@@ -124,6 +127,8 @@ async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> tuple[Job, 
     job = decision.job or attempt.job
     retry = retries[0] if retries else None
     rt.attempts.ended(ended, retry)
+    if job.incidents:
+        rt.alerter.noticed(job)
     if rt.events.wanted:
         rt.events.emit(Finished(now, job, ended, retry))
     return job, ended
