@@ -79,15 +79,20 @@ class Alerter:
         self._untold.clear()
         self._begin()
 
-    async def look(self, now: datetime) -> None:
-        """Find what a process that died has left untold, among all jobs."""
-        after = ""
+    async def look(self, now: datetime) -> bool:
+        """Find what a process that died has left untold, among all jobs. Whether there is some
+        that another process may be about to tell: then look again."""
+        after, fresh = "", False
         while page := await self._store.page(after):
             after = page[-1].id
             for job in page:
-                if any(one.last_at < now - LEFT for one in job.incidents):
+                left = [one for one in job.incidents if one.state == "detected"]
+                if any(one.last_at < now - LEFT for one in left):
                     self.noticed(job)
+                else:
+                    fresh |= bool(left)
             await asyncio.sleep(_PAGE_PAUSE)
+        return fresh
 
     def _begin(self) -> None:
         if self._waiting and not self._busy:

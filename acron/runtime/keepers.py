@@ -80,6 +80,7 @@ class Upkeep:
         self._keep_runs = keep_runs
         self._pruned_at = float("-inf")
         self._orphans: frozenset[str] = frozenset()
+        self._untold = False  # there may be incidents that a dead process has told nobody of
         self._overdue: frozenset[tuple[str, datetime | None]] = frozenset()
 
     async def step(self) -> None:
@@ -93,7 +94,9 @@ class Upkeep:
         if rt.clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL:
             self._pruned_at = rt.clock.monotonic()
             await rt.store.prune(rt.clock.now() - self._age, self._keep_runs)
-            await rt.alerter.look(rt.clock.now())
+            self._untold = True
+        if self._untold:
+            self._untold = await rt.alerter.look(rt.clock.now())
 
     async def _settle_orphans(self) -> None:
         """Runs that are ours in the store and that nobody here runs: a claim whose answer was

@@ -15,6 +15,7 @@ import sysconfig
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -176,7 +177,9 @@ class Watchdog:
         """End the thread; bounded, should it be stuck in the store."""
         self._stop.set()
         if self._thread is not None:
-            await asyncio.wait({asyncio.ensure_future(self._gone.wait())}, timeout=1.0)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._gone.wait()
 
     def recent(self) -> tuple[Block, ...]:
         """The newest blocks, oldest first. On the loop."""

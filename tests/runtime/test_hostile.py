@@ -300,3 +300,38 @@ async def test_the_instants_of_a_dead_node_wait_and_are_not_skipped(
     assert skips == []
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
+
+
+class SlowClaims(MemoryStore):
+    """A claim takes a while, as on a busy disk."""
+
+    async def claim(
+        self,
+        now: datetime,
+        limit: int,
+        can_run: Collection[str],
+        decide: Decide,
+        *,
+        only: str | None = None,
+    ) -> list[Decision]:
+        await asyncio.sleep(2)
+        return await super().claim(now, limit, can_run, decide, only=only)
+
+
+@pytest.mark.parametrize("drain,state", [(30.0, RunState.SUCCEEDED), (0.0, RunState.INTERRUPTED)])
+async def test_a_claim_under_way_when_a_drain_begins_has_its_time(
+    acron_time: VirtualTime, drain: float, state: RunState
+) -> None:
+    """It has taken the occurrence: to interrupt it before its first step would be to lose it."""
+    store = SlowClaims()
+    app = make(acron_time, store, drain_timeout=drain)
+
+    @app.job("in 1m")
+    async def tea() -> None:
+        await asyncio.sleep(5)
+
+    async with app:
+        await acron_time.advance(minutes=1, seconds=1)  # in the middle of the claim
+    await store.open(acron_time.now())
+    (run,) = await store.runs()
+    assert run.state is state
