@@ -318,8 +318,10 @@ class Verbs(ABC):
 
     async def incidents(self, state: str | None = None) -> list[Incident]:
         """What went wrong with the jobs, the newest last time first: what is in that state, or
-        ``open`` (``detected`` or ``alerted``); all that is remembered by default."""
-        found = [one async for job in self.jobs() for one in job.incidents]
+        ``open`` (``detected`` or ``alerted``); all that is remembered by default. Of at most
+        10,000 jobs."""
+        async with self._reading() as store:
+            found = [one for job in await store.incidents(10_000) for one in job.incidents]
         if state is not None:
             found = [
                 one for one in found if one.state == state or (state == "open" and is_open(one))

@@ -34,8 +34,8 @@ log = logging.getLogger("acron.incidents")
 BATCH = 20
 #: What is detected for longer, and not by us, was left so by a process that died.
 LEFT = timedelta(seconds=2 * SEND_TIMEOUT)
-#: Seconds between two pages of a look at all jobs: there is no hurry.
-_PAGE_PAUSE = 0.01
+#: Jobs with incidents that are looked at.
+LOOKED_AT = 10_000
 _HAS = {"failure": "has failed", "absence": "has not fired", "misfire": "was missed"}
 
 
@@ -80,18 +80,15 @@ class Alerter:
         self._begin()
 
     async def look(self, now: datetime) -> bool:
-        """Find what a process that died has left untold, among all jobs. Whether there is some
-        that another process may be about to tell: then look again."""
-        after, fresh = "", False
-        while page := await self._store.page(after):
-            after = page[-1].id
-            for job in page:
-                left = [one for one in job.incidents if one.state == "detected"]
-                if any(one.last_at < now - LEFT for one in left):
-                    self.noticed(job)
-                else:
-                    fresh |= bool(left)
-            await asyncio.sleep(_PAGE_PAUSE)
+        """Find what a process that died has left untold. Whether there is some that another
+        process may be about to tell: then look again."""
+        fresh = False
+        for job in await self._store.incidents(LOOKED_AT):
+            left = [one for one in job.incidents if one.state == "detected"]
+            if any(one.last_at < now - LEFT for one in left):
+                self.noticed(job)
+            else:
+                fresh |= bool(left)
         return fresh
 
     def _begin(self) -> None:

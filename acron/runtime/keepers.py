@@ -137,15 +137,12 @@ class Upkeep:
             return
         can_run, free = rt.can_run, rt.free > 0
         offers = {what for node in await rt.store.nodes() if node.alive for what in node.offers}
-        running = await rt.store.runs(state=RunState.RUNNING, limit=10_000)
-        busy = {run.key for run in running if run.key is not None}
         reasons: dict[str, str] = {}
         for job in absent:
             needs = job.action.needs
-            if needs in can_run:
-                if free and job.policy.key not in busy:
-                    reasons[job.id] = "nothing has fired it"
-            elif needs not in offers:
+            if needs in can_run and free:
+                reasons[job.id] = "nothing has fired it"
+            elif needs not in can_run and needs not in offers:
                 reasons[job.id] = f"no live process can run {needs}"
         await self._open_absences(reasons, now, before)
 
