@@ -126,6 +126,7 @@ def bind(new: Job, old: Job | None, now: datetime, *, past: bool = False) -> Dec
             created_at=now if old is None else old.created_at,
             revision=1 if old is None else old.revision + 1,
             last_fire_at=None if old is None else old.last_fire_at,
+            incidents=() if old is None else old.incidents,
         )
         skips = () if old is None else _given_up(old, now)
         return Decision(_anchor(fresh, now, past=past), skips=skips)

@@ -13,7 +13,6 @@ import logging
 import sys
 import sysconfig
 import threading
-import time
 from collections import deque
 from contextlib import suppress
 from datetime import timedelta
@@ -184,7 +183,7 @@ class Watchdog:
     def recent(self) -> tuple[Block, ...]:
         """The newest blocks, oldest first. On the loop."""
         with self._lock:
-            lag = time.monotonic() - self._asked
+            lag = self._clock.monotonic() - self._asked
             if not self._answered and lag >= self._after:
                 # It has ended, since we are here; our answer waits its turn.
                 return (*self._blocks, self._block(lag))
@@ -198,7 +197,7 @@ class Watchdog:
     def _answer(self) -> None:
         """On the loop: it goes on."""
         with self._lock:
-            lag = time.monotonic() - self._asked
+            lag = self._clock.monotonic() - self._asked
             self._answered = True
             if lag < self._after:
                 return
@@ -222,7 +221,7 @@ class Watchdog:
             log.debug("the watchdog ends: %s", error)
 
     def _look(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         with self._lock:
             if self._answered:
                 over, self._blocked = self._blocked, False

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Cli
+    from collections.abc import Callable
+
+    Cli = Callable[..., Any]
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def test_what_is_open_is_shown_and_unhealthy(cli: Cli, broken: str) -> None:
     assert (one["id"], one["job_id"], one["state"]) == (broken, "tea", "alerted")
     assert (one["count"], one["kind"]) == (2, "failure")
     assert "exit" in one["error"]
-    assert f"1 open (see acron {'incidents'})" in cli("status").out
+    assert "1 open (see acron incidents)" in cli("status").out
     assert cli("status", "--json").json["incidents"] == 1
 
 

@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,12 +18,15 @@ from acron import Acron, RunState
 from acron.model import Due, Job, Node
 from acron.runtime.claim import Decider
 from acron.runtime.run import contain, current_attempt
-from acron.runtime.watchdog import Block, Culprit, culprit_of, excuse
+from acron.runtime.watchdog import Block, Culprit, Watchdog, culprit_of, excuse
 from acron.specs import Call
 from acron.status import health, judge
+from acron.stores.memory import MemoryStore
+from acron.testing import VirtualClock
 from acron.timetable import bind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
 
     from acron.testing import VirtualTime
@@ -183,6 +187,90 @@ async def test_a_context_of_a_run_does_not_leak_to_the_host(acron_time: VirtualT
     async with app:
         await acron_time.advance(minutes=2)
         assert current_attempt.get() is None
+
+
+class Told(MemoryStore):
+    """Keeps what it is told from the thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[tuple[str | None, bool]] = []
+
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:
+        self.words.append((node.blocked, keep))
+        if len(self.words) == 1:
+            raise OSError("no space left")
+
+
+class Loop:
+    """Does what it is asked when it is let."""
+
+    def __init__(self) -> None:
+        self.asked: list[Callable[[], None]] = []
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+        self.asked.append(callback)
+
+    def go_on(self) -> None:
+        while self.asked:
+            self.asked.pop(0)()
+
+
+def test_a_block_from_its_first_second_to_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    """What the thread does at each look, by hand; this test's own frame is what blocks."""
+    caplog.set_level("INFO")
+    clock, store, loop = VirtualClock(NOW), Told(), Loop()
+    node = Node(id="n1", pid=1, host="h", app="a", started_at=NOW)
+    dog = Watchdog(1.0, 600.0, clock=clock, pulse=SimpleNamespace(sent=node), store=store)  # type: ignore[arg-type]
+
+    def look(after: float) -> None:
+        clock.move_to(clock.monotonic() + after)
+        dog._look(loop, threading.get_ident())  # type: ignore[arg-type]
+
+    look(0.25)
+    loop.go_on()
+    look(0.25)
+    assert len(loop.asked) == 1
+    look(0.9)
+    assert (store.words, dog.recent()) == ([], ())
+    look(0.1)  # a second without an answer
+    ((word, keep),) = store.words
+    assert word is not None
+    assert word.startswith("the program itself at test_watchdog.py:")
+    assert keep
+    look(0.25)
+    assert len(store.words) == 1  # once a second will do; that the first failed ends nothing
+    look(1.0)
+    assert store.words[1:] == [(word, True)]
+    look(600.0)
+    assert store.words[2:] == [(word, False)]
+    (going_on,) = dog.recent()
+    assert going_on.seconds == pytest.approx(602.25)
+    loop.go_on()
+    (block,) = dog.recent()
+    assert (block.seconds, block.ended) == (going_on.seconds, clock.now())
+    assert block.began <= clock.now() - timedelta(seconds=602.25)
+    look(0.25)
+    assert store.words[3:] == [(None, True)]
+    loop.go_on()
+    look(0.25)
+    assert len(store.words) == 4
+    levels = [one.levelname for one in caplog.records if "the loop" in one.message]
+    assert levels.count("ERROR") == 1
+    assert "cannot tell of the blocked loop: OSError: no space left" in caplog.text
+
+
+def test_a_block_that_nobody_saw_is_told_afterwards(caplog: pytest.LogCaptureFixture) -> None:
+    """A call that held the interpreter, or a process that was stopped."""
+    clock, loop = VirtualClock(NOW), Loop()
+    node = Node(id="n1", pid=1, host="h", app="a", started_at=NOW)
+    dog = Watchdog(1.0, 600.0, clock=clock, pulse=SimpleNamespace(sent=node), store=Told())  # type: ignore[arg-type]
+    dog._look(loop, threading.get_ident())  # type: ignore[arg-type]
+    clock.move_to(clock.monotonic() + 5)
+    loop.go_on()
+    (block,) = dog.recent()
+    assert block.note == "late (loop blocked 5.0 s)"
+    assert "blocked for 5.0 s, by what was not seen" in caplog.text
 
 
 def test_what_was_due_in_a_block_says_so() -> None:
