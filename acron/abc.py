@@ -15,7 +15,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Decide = Callable[[Due, Callable[[], int]], Decision | None]
     Settle = Callable[[Job | None, Run, End, Callable[[], int]], Decision]
     Change = Callable[[str, Job | None, Sequence[Run], Callable[[], int]], Decision]
+    #: Calls a registered function, sync or async, with those of the values that it takes.
+    CallByName = Callable[[str, "Context", Mapping[str, object]], Awaitable[object]]
 
 
 # --- when ---------------------------------------------------------------------------------------
@@ -82,8 +84,7 @@ class CronScheduler(ABC):
 
     The runtime beats before ``start`` and goes on beating whatever the provider does. A provider
     that raises, hangs or returns without having armed is replaced by the built-in, with a
-    warning: never without a trigger, never two.
-    """
+    warning: never without a trigger, never two."""
 
     @property
     @abstractmethod
@@ -132,8 +133,7 @@ class Store(ABC):
     quick; run them inside the transaction, on current rows; what they raise aborts it and is
     raised. ``mint()`` gives the next fencing token: from one sequence for the whole store, never
     given twice, always larger than any before. The store never reads a clock.
-    Failures are raised as ``StoreError``, and then nothing has changed.
-    """
+    Failures are raised as ``StoreError``, and then nothing has changed."""
 
     @property
     @abstractmethod

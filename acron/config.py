@@ -34,7 +34,7 @@ _SECONDS = frozenset({"interval", "drain_timeout", "blocked_after", "blocked_lim
 #: Fields that are lists, and may be one text with commas.
 _LISTS = frozenset({"alerts"})
 _AT_LEAST = {
-    **dict.fromkeys(("blocked_after", "blocked_limit", "drain_timeout"), 0),
+    **dict.fromkeys(("blocked_after", "blocked_limit", "catch_up_rate", "drain_timeout"), 0),
     **dict.fromkeys(("max_running", "max_threads", "retention_runs"), 1),
 }
 _POSITIVE = frozenset({"interval", "retention_days"})

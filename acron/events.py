@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Self
-from weakref import WeakSet
+from weakref import ref
 
 from msgspec import Struct
 
@@ -86,7 +86,7 @@ class Events:
 
     def __init__(self, *, buffer: int = 10_000) -> None:
         self._buffer = buffer
-        self._listeners: WeakSet[_Listener] = WeakSet()
+        self._listeners: set[ref[_Listener]] = set()
         self._closed = False
 
     @property
@@ -95,8 +95,11 @@ class Events:
         return bool(self._listeners)
 
     def emit(self, event: Event) -> None:
-        for listener in self._listeners:
+        for listener in self._heard_by():
             listener.put(event)
+
+    def _heard_by(self) -> list[_Listener]:
+        return [found for one in list(self._listeners) if (found := one()) is not None]
 
     def open(self) -> None:
         self._closed = False
@@ -104,7 +107,7 @@ class Events:
     def close(self) -> None:
         """End every iterator once it has given what it holds."""
         self._closed = True
-        for listener in self._listeners:
+        for listener in self._heard_by():
             listener.close()
 
     def subscribe(self) -> AsyncIterator[Event]:
@@ -113,7 +116,7 @@ class Events:
         if self._closed:
             listener.close()
         else:
-            self._listeners.add(listener)
+            self._listeners.add(ref(listener, self._listeners.discard))
         return listener
 
 

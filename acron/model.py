@@ -66,8 +66,8 @@ class Retry(Struct, frozen=True, gc=False):
     The n-th retry waits ``min(delay * factor ** (n - 1), max_delay)`` seconds, lengthened by up
     to ``jitter`` of itself. ``attempts`` counts the first one. ``on`` names the errors that are
     worth it: exception classes, stored by name (``ValueError``, ``package.module.Class``).
-    ``when`` is the name of a registered function, sync or async, of ``(error, attempt)``: True to
-    try again, False to give up, a number to try again in so many seconds.
+    ``when`` is a registered function, sync or async, of ``(error, attempt)``: True to try again,
+    False to give up, a number to try again in so many seconds. It is stored by its name.
     """
 
     attempts: int = 3
@@ -76,7 +76,7 @@ class Retry(Struct, frozen=True, gc=False):
     max_delay: float = 300.0
     jitter: float = 0.1
     on: tuple[Any, ...] = ("Exception",)  # classes when written, names when kept
-    when: str | None = None
+    when: Any = None  # a function when written, its name when kept
 
     def __post_init__(self) -> None:
         names = tuple(one if isinstance(one, str) else error_name(one) for one in self.on)
@@ -187,10 +187,9 @@ class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     def due_at(self) -> datetime | None:
         """When the job wants to be claimed next; None when it does not. A pause that has an end
         is ended by a claim at that instant."""
-        state = self.state
-        if state == "paused":
-            return self.paused_until
-        return self.next_fire_at if state == "scheduled" else None
+        if self.completed or self.error is not None:
+            return None
+        return self.next_fire_at if self.paused is None else self.paused_until
 
 
 #: The lower half of a job: what firing changes, and people do not write.
@@ -289,13 +288,16 @@ class Occurrence(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
 class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """How an attempt ended: what an action gave, or what went wrong (one line in ``error``).
 
-    ``raised`` names the classes of the exception, its own first, for ``Retry.on``.
+    ``raised`` names the classes of the exception, its own first, for ``Retry.on``; ``again`` is
+    what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason.
     """
 
     state: RunState
     output: str | None = None
     error: str | None = None
     raised: tuple[str, ...] = ()
+    again: bool | float | None = None
+    skip: SkipReason | None = None
 
 
 class End(Struct, frozen=True, gc=False, kw_only=True):
@@ -361,6 +363,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: str = ""  # empty: the built-in
     interval: float = 60.0
     max_running: int = 100
+    catch_up_rate: float = 50.0  # starts a second after an outage; 0: all at once
     drain_timeout: float = 30.0
     blocked_after: float = 1.0  # a loop that stands still so long is blocked; 0: not watched
     blocked_limit: float = 600.0  # how long a blocked loop is kept alive, by stores with leases

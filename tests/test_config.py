@@ -69,6 +69,7 @@ class TestLayers:
             "provider": "x",
             "interval": "2.5",
             "max_running": "7",
+            "catch_up_rate": "0",
             "drain_timeout": "0",
             "max_threads": "3",
             "retention_days": "0.5",

@@ -21,6 +21,7 @@ from acron.cli import (  # noqa: F401 (each declares verbs)
     incidents,
     jobs,
     moving,
+    pausing,
     runs,
 )
 from acron.cli.base import Usage, app

@@ -68,6 +68,11 @@ def span(seconds: float) -> str:
     return f"{whole // 60}m {whole % 60}s" if whole >= 60 else f"{whole}s"
 
 
+def late(run: Run) -> str:
+    """``3h 0m late``; empty for what began within a second of when it was due."""
+    return f"{span(run.lateness)} late" if run.lateness >= 1 else ""
+
+
 def countdown(instant: datetime, now: datetime) -> str:
     """``in 12s``, or ``now`` for what is due."""
     seconds = (instant - now).total_seconds()

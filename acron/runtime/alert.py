@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from acron.abc import Store
-    from acron.clock import Clock
-    from acron.events import Events
     from acron.model import Incident, Job
-    from acron.runtime.deliver import Deliverer
+    from acron.runtime import Runtime
 
 log = logging.getLogger("acron.incidents")
 
@@ -44,29 +41,23 @@ class Alerter:
 
     def __init__(
         self,
-        store: Store,
-        clock: Clock,
-        events: Events,
-        deliverer: Deliverer,
+        rt: Runtime,
+        do: Callable[[Coroutine[Any, Any, object], str], object],
         targets: tuple[str, ...],
-        do: Callable[[Coroutine[Any, Any, object], str], None],
-        trouble: Callable[[str, BaseException], None],
     ) -> None:
-        self._store = store
-        self._clock = clock
-        self._events = events
-        self._deliverer = deliverer
-        self._targets = targets
+        self._rt = rt
         self._do = do
-        self._trouble = trouble
+        self._targets = targets
         self._waiting: dict[str, tuple[Job, Incident]] = {}
         self._known: set[str] = set()  # noticed here, and not ``alerted`` yet
         self._said: set[str] = set()  # of these, what was logged
         self._untold: dict[str, tuple[Job, Incident]] = {}  # no target took it, or no store
         self._busy = False
 
-    def noticed(self, job: Job) -> None:
+    def noticed(self, job: Job | None) -> None:
         """Tell of the job's incidents that are new."""
+        if job is None:
+            return
         for one in job.incidents:
             if one.state == "detected" and one.id not in self._known:
                 self._known.add(one.id)
@@ -83,7 +74,7 @@ class Alerter:
         """Find what a process that died has left untold. Whether there is some that another
         process may be about to tell: then look again."""
         fresh = False
-        for job in await self._store.incidents(LOOKED_AT):
+        for job in await self._rt.store.incidents(LOOKED_AT):
             left = [one for one in job.incidents if one.state == "detected"]
             if any(one.last_at < now - LEFT for one in left):
                 self.noticed(job)
@@ -108,7 +99,7 @@ class Alerter:
                     self._untold |= batch
                     if meant_for_us(error):
                         raise
-                    self._trouble(f"cannot tell of {len(batch)} incidents", error)
+                    self._rt.pulse.trouble(f"cannot tell of {len(batch)} incidents", error)
         finally:
             self._busy = False
 
@@ -127,7 +118,7 @@ class Alerter:
             return Decision(job)
 
         if done:
-            await self._store.write(list(done), change, self._clock.now())
+            await self._rt.store.write(list(done), change, self._rt.clock.now())
         for incident_id in batch.keys() - self._untold.keys():
             self._known.discard(incident_id)
             self._said.discard(incident_id)
@@ -137,8 +128,8 @@ class Alerter:
         if incident.id not in self._said:
             self._said.add(incident.id)
             log.error("job %s %s (incident %s): %s", job.id, *_parts(incident))
-            if self._events.wanted:
-                self._events.emit(Alerted(self._clock.now(), job, incident))
+            if self._rt.events.wanted:
+                self._rt.events.emit(Alerted(self._rt.clock.now(), job, incident))
         if not self._targets:
             return True
         run = Run(
@@ -150,7 +141,7 @@ class Alerter:
         )
         text = text_of_alert(job, incident)
         sent = await asyncio.gather(
-            *(self._deliverer.send(job, run, target, text) for target in self._targets)
+            *(self._rt.deliverer.send(job, run, target, text) for target in self._targets)
         )
         return any(one.state in {"delivered", "unverified"} for one in sent)
 

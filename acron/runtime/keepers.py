@@ -66,7 +66,8 @@ class Listener:
             return
         for run in await rt.store.runs(state=RunState.RUNNING, node=rt.node_id, limit=10_000):
             if run.cancel_requested:
-                rt.attempts.stop(run.id, RunState.CANCELLED, "cancelled by request")
+                why = run.error or "cancelled by request"
+                rt.attempts.stop(run.id, RunState.CANCELLED, why)
 
 
 class Upkeep:
@@ -115,7 +116,7 @@ class Upkeep:
             End(run_id=run.id, token=run.token, finished_at=now, outcome=outcome) for run in lost
         ]
         for decision in await rt.store.finish(ends, settle):
-            if decision is not None and decision.job is not None:
+            if decision is not None:
                 rt.alerter.noticed(decision.job)
         rt.wake()
 
@@ -161,5 +162,4 @@ class Upkeep:
         if not reasons:
             return
         for decision in await self._rt.store.write(list(reasons), change, now):
-            if decision.job is not None:
-                self._rt.alerter.noticed(decision.job)
+            self._rt.alerter.noticed(decision.job)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from acron.abc import Store
     from acron.clock import Clock
+    from acron.model import Settings
     from acron.runtime.pulse import Pulse
     from acron.runtime.run import Attempt
 
@@ -133,17 +134,15 @@ def _where(frame: FrameType) -> str:
 class Watchdog:
     """Watches the loop on which it was started, from a thread of its own.
 
-    A loop that does not answer for ``after`` seconds is blocked; 0 watches nothing. After
-    ``limit`` seconds of it the node is no longer kept alive by a lease. A loop in virtual time
-    (acron.testing) has no time to lose, and is not watched.
+    A loop that does not answer for ``blocked_after`` seconds is blocked; 0 watches nothing. After
+    ``blocked_limit`` seconds of it the node is no longer kept alive by a lease. A loop in virtual
+    time (acron.testing) has no time to lose, and is not watched.
     """
 
-    def __init__(
-        self, after: float, limit: float, *, clock: Clock, pulse: Pulse, store: Store
-    ) -> None:
-        self._after = after
-        self._limit = limit
-        self._period = min(max(after / 4, 0.02), 1.0)
+    def __init__(self, settings: Settings, clock: Clock, pulse: Pulse, store: Store) -> None:
+        self._after = settings.blocked_after
+        self._limit = settings.blocked_limit
+        self._period = min(max(self._after / 4, 0.02), 1.0)
         self._clock = clock
         self._pulse = pulse
         self._store = store

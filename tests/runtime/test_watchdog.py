@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from acron import Acron, RunState
-from acron.model import Due, Job, Node
+from acron.model import Due, Job, Node, Settings
 from acron.runtime.claim import Decider
 from acron.runtime.run import contain, current_attempt
 from acron.runtime.watchdog import Block, Culprit, Watchdog, culprit_of, excuse
@@ -221,7 +221,7 @@ def test_a_block_from_its_first_second_to_its_end(caplog: pytest.LogCaptureFixtu
     caplog.set_level("INFO")
     clock, store, loop = VirtualClock(NOW), Told(), Loop()
     node = Node(id="n1", pid=1, host="h", app="a", started_at=NOW)
-    dog = Watchdog(1.0, 600.0, clock=clock, pulse=SimpleNamespace(sent=node), store=store)  # type: ignore[arg-type]
+    dog = Watchdog(Settings(), clock, SimpleNamespace(sent=node), store)  # type: ignore[arg-type]
 
     def look(after: float) -> None:
         clock.move_to(clock.monotonic() + after)
@@ -264,7 +264,7 @@ def test_a_block_that_nobody_saw_is_told_afterwards(caplog: pytest.LogCaptureFix
     """A call that held the interpreter, or a process that was stopped."""
     clock, loop = VirtualClock(NOW), Loop()
     node = Node(id="n1", pid=1, host="h", app="a", started_at=NOW)
-    dog = Watchdog(1.0, 600.0, clock=clock, pulse=SimpleNamespace(sent=node), store=Told())  # type: ignore[arg-type]
+    dog = Watchdog(Settings(), clock, SimpleNamespace(sent=node), Told())  # type: ignore[arg-type]
     dog._look(loop, threading.get_ident())  # type: ignore[arg-type]
     clock.move_to(clock.monotonic() + 5)
     loop.go_on()
