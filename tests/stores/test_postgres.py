@@ -383,8 +383,15 @@ async def test_a_claim_proven_too_late_is_not_started(
         async def lives() -> bool:
             return all(node.alive for node in await other.nodes())
 
+        async def starts_nothing() -> bool:
+            try:
+                assert await start(store) == []
+            except StoreUnavailable:  # on a busy machine the lease runs out once more
+                return False
+            return True
+
         await until(lives)
-        assert await start(store) == []
+        await until(starts_nothing)
         assert [run.state for run in await other.runs()] == [RunState.UNKNOWN]
 
 
