@@ -276,8 +276,7 @@ class Store(ABC):
 
     @abstractmethod
     async def unsent(self) -> list[Run]:
-        """Ended runs of this node, inherited ones too, with a ``pending`` delivery, oldest first.
-        A look-up."""
+        """Our ended runs, inherited too, with a ``pending`` delivery, oldest first. A look-up."""
 
     @abstractmethod
     async def prune(self, before: datetime, keep: int) -> int:

@@ -81,7 +81,7 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
 
     Raises InvalidJob; its ``where`` is the path of the offending field.
     """
-    if not isinstance(record, Mapping):
+    if type(record) is not dict and not isinstance(record, Mapping):
         message = f"a job is an object with an id and a schedule, not {type(record).__name__}"
         raise InvalidJob(message, where="$")
     known = {key: value for key, value in record.items() if value is not None}
@@ -183,6 +183,8 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
 
 def _text(record: Mapping[str, Any], key: str, *, required: bool = False) -> str:
     value = record.get(key, "")
+    if type(value) is str and value and not value.isspace():
+        return value
     if not isinstance(value, str):
         message = f"expected text, got {type(value).__name__}"
         raise InvalidJob(message, where=f"$.{key}")

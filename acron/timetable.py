@@ -159,7 +159,9 @@ def _anchor(job: Job, old: Job | None, now: datetime, *, past: bool) -> Job:
     if not past:
         late = ONE_SHOT_GRACE if policy.grace is None else policy.grace
         refuse_past(plain, now, late, job.schedule)
-    schedule = bounded(plain, policy.start, policy.until)
+    schedule = plain
+    if policy.start is not None or policy.until is not None:
+        schedule = bounded(plain, policy.start, policy.until)
     _check_jitter(policy.jitter, schedule, now)
     cursor = min(now, plain.at - TICK) if isinstance(plain, Once) else now
     following = schedule.next_after(cursor)

@@ -79,7 +79,14 @@ class Verbs(Bulk):
         self, rows: Iterable[Mapping[str, Any]], *, on_conflict: OnConflict = "error"
     ) -> list[Job]:
         """Store many jobs in one transaction; each row has the parameters of ``add``."""
-        jobs = [self._job(row) for row in rows]
+        jobs: list[Job] = []
+        checked: ActionSpec | None = None
+        for row in rows:
+            job = self._job(row)
+            if job.action is not checked:  # calls without arguments share one spec
+                self.check(job)
+                checked = job.action
+            jobs.append(job)
         now = self.clock.now()
         return await self._put(jobs, on_conflict, now)
 
@@ -112,9 +119,7 @@ class Verbs(Bulk):
             record["id"] = secrets.token_hex(6)
         record.setdefault("tz", self.tz)
         record |= self._action_fields(record.pop("action", None), record.pop("kwargs", None))
-        job = job_from_record(record)
-        self.check(job)
-        return job
+        return job_from_record(record)
 
     def _function(self, _: str, function: Callable[..., Any]) -> str:
         return self._name_of(function)
@@ -124,6 +129,8 @@ class Verbs(Bulk):
         given: dict[str, Any] = {} if kwargs is None else {"kwargs": dict(kwargs)}
         if action is None:
             return given
+        if isinstance(action, str):
+            return {"call": action, **given}
         if isinstance(action, Call):
             return {"call": action.name, "kwargs": action.kwargs, **given}
         if isinstance(action, Command):
@@ -131,8 +138,6 @@ class Verbs(Bulk):
             return {key: value for key, value in fields.items() if value is not None} | given
         if isinstance(action, Custom):
             return {"action": action.action, "data": action.data, **given}
-        if isinstance(action, str):
-            return {"call": action, **given}
         if callable(action):
             return {"call": self._name_of(action), **given}
         message = f"an action is a function, its name or a Command, not {type(action).__name__}"

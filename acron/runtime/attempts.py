@@ -75,8 +75,8 @@ class Attempts:
         """Its slot is free. What waited for it may go on."""
         if self._live.pop(attempt.run.id, None) is not None:
             self._freed()
-            if not self._live:
-                self._rest()
+            if self._idle is not None:  # once it has said what it has to deliver
+                asyncio.get_running_loop().call_soon(self._rest)
 
     def deliver(self, run: Run, work: Coroutine[Any, Any, object]) -> None:
         """What an ended run still has to do: a drain waits for that too."""

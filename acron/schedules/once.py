@@ -30,7 +30,7 @@ class Once(Schedule):
     recurring = False
 
     def __init__(self, at: datetime, zone: str | None = None) -> None:
-        self.at = at.astimezone(UTC)
+        self.at = at if at.tzinfo is UTC else at.astimezone(UTC)
         self.zone = zone
 
     def next_after(self, instant: datetime) -> datetime | None:

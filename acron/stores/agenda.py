@@ -1,6 +1,6 @@
 """What is due when: heaps by what an action needs, so that what cannot run here costs nothing.
 
-What is far away is no row yet: of a job whose minute has not come up, only the id is kept.
+What is far away is no row yet: of a job whose ten minutes have not come up, only the id is kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     #: The row of the job with that id, if the job is due some time and has that need.
     RowOf = Callable[[str, str], Row | None]
 
-#: Ids in one minute; what is more becomes rows at once, so that no minute takes long to unfold.
+#: Ids in one span; what is more becomes rows at once, so that no span takes long to unfold.
 CROWD = 10_000
 
 
@@ -26,10 +26,10 @@ class Queue:
     """The rows of one kind of action: ``later`` ones, and those already seen ``owed``.
 
     Rows are never taken out of the middle: a row that no longer holds is dropped by whoever
-    meets it. Jobs that are due beyond ``near`` (a minute) are ids in ``far``.
+    meets it. Jobs that are due in a span after ``near`` are ids in ``far``.
     """
 
-    __slots__ = ("_far", "_minutes", "_near", "_row_of", "horizon", "later", "needs", "owed")
+    __slots__ = ("_far", "_near", "_row_of", "_spans", "horizon", "later", "needs", "owed")
 
     def __init__(self, needs: str, row_of: RowOf) -> None:
         self.needs = needs
@@ -38,16 +38,16 @@ class Queue:
         self.horizon: datetime | None = None
         self._row_of = row_of
         self._far: dict[int, list[str]] = {}
-        self._minutes: list[int] = []  # those of ``far``, as a heap
+        self._spans: list[int] = []  # those of ``far``, as a heap
         self._near = 0
 
     def push(self, row: Row) -> None:
         due_at, _, job_id, run_id = row
-        if not run_id and (minute := _minute(due_at)) > self._near:
-            ids = self._far.get(minute)
+        if not run_id and (span := _span(due_at)) > self._near:
+            ids = self._far.get(span)
             if ids is None:
-                self._far[minute] = [job_id]
-                heappush(self._minutes, minute)
+                self._far[span] = [job_id]
+                heappush(self._spans, span)
                 return
             if len(ids) < CROWD:
                 ids.append(job_id)
@@ -55,22 +55,27 @@ class Queue:
         heappush(self.later, row)
 
     def unfold(self, until: datetime | None = None) -> int:
-        """Make rows of the ids that may come before the first of ``later``, or before
-        ``until``; how many of them were stale."""
-        stale, minutes, later = 0, self._minutes, self.later
-        while minutes:
-            if until is None and not later:
-                pass
-            elif minutes[0] > _minute(later[0][0] if until is None else until):
+        """Make rows of the ids that are due in the span of ``until`` or before, or else of
+        those that may come before the first of ``later``; how many of them were stale."""
+        stale, spans = 0, self._spans
+        fresh: list[Row] = []
+        while spans:
+            if until is None and self.later:
+                until = self.later[0][0]
+            if until is not None and spans[0] > _span(until):
                 break
-            self._near = minute = heappop(minutes)
-            ids = self._far.pop(minute)
-            found = [self._row_of(self.needs, job_id) for job_id in set(ids)]
-            rows = [row for row in found if row is not None and _minute(row[0]) == minute]
-            stale += len(ids) - len(rows)
-            later += rows
-            heapify(later)
-        return stale
+            self._near = span = heappop(spans)
+            ids = self._far.pop(span)
+            for job_id in set(ids):
+                row = self._row_of(self.needs, job_id)
+                if row is not None and _span(row[0]) == span:
+                    fresh.append(row)
+                    until = until or row[0]
+            stale += len(ids)
+        if fresh:
+            self.later += fresh
+            heapify(self.later)
+        return stale - len(fresh)
 
     def owe(self, row: Row) -> None:
         """Put back a row that is due and could not be claimed."""
@@ -181,6 +186,6 @@ class Agenda:
         return earliest
 
 
-def _minute(instant: datetime) -> int:
-    """Minutes since the beginning of the calendar; all instants are UTC."""
-    return (instant.toordinal() * 24 + instant.hour) * 60 + instant.minute
+def _span(instant: datetime) -> int:
+    """Which ten minutes since the beginning of the calendar; all instants are UTC."""
+    return (instant.toordinal() * 24 + instant.hour) * 6 + instant.minute // 10

@@ -69,10 +69,13 @@ class Book(Ledger):
         lanes = Lanes()
         for job_id in ids:
             job = jobs[job_id] if job_id in jobs else self.jobs.get(job_id)
-            key = None if job is None else job.policy.key
-            runs = lanes.seen(job_id, key, self.standing(job_id, key))
+            runs: tuple[Run, ...] = ()
+            if job is not None or job_id in jobs or job_id in self.open:
+                key = None if job is None else job.policy.key
+                runs = lanes.seen(job_id, key, self.standing(job_id, key))
             decision = change(job_id, job, runs, self.mint)
-            lanes.note(decision)
+            if decision.runs or decision.dropped:
+                lanes.note(decision)
             jobs[job_id] = decision.job
             decisions.append(decision)
         return Changes(list(ids), decisions, self.token, news=True)

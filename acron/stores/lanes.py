@@ -71,7 +71,8 @@ def is_news(decisions: Iterable[Decision]) -> bool:
 
 def rank(job: Job) -> int:
     """The place of a job among those due at the same instant: the lowest comes first."""
-    return max(-_LIMIT, min(-job.policy.priority, _LIMIT))
+    priority = job.policy.priority
+    return max(-_LIMIT, min(-priority, _LIMIT)) if priority else 0
 
 
 def _age(run: Run) -> tuple[int, str]:
