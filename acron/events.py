@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
 
-    from acron.model import Job, Run, Skip
+    from acron.model import Incident, Job, Run, Skip
 
 
 class Event(Struct, frozen=True):
@@ -49,6 +49,13 @@ class Delivered(Event, frozen=True):
 
     job: Job
     run: Run
+
+
+class Alerted(Event, frozen=True):
+    """An incident of a job: something failed, was missed, or did not fire."""
+
+    job: Job
+    incident: Incident
 
 
 class Progressed(Event, frozen=True):

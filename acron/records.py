@@ -21,7 +21,7 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from acron.errors import InvalidJob, ScheduleError
-from acron.model import DEFAULT_POLICY, PROGRESS, Job, Policy, Retry, Run, Skip
+from acron.model import DEFAULT_POLICY, PROGRESS, Incident, Job, Policy, Retry, Run, Skip
 from acron.schedules import duration
 from acron.specs import ActionSpec, Call, Command, Custom, Http, Prompt
 
@@ -161,6 +161,12 @@ def run_json(run: Run) -> dict[str, Any]:
 def skip_json(skip: Skip) -> dict[str, Any]:
     """A skip as ``--json`` prints it."""
     return {key: _plain(value) for key, value in asdict(skip).items()}
+
+
+def incident_json(incident: Incident) -> dict[str, Any]:
+    """An incident as ``--json`` prints it."""
+    fields = {key: _plain(value) for key, value in asdict(incident).items()}
+    return {"id": incident.id, "job_id": incident.job_id} | fields
 
 
 def _plain(value: Any) -> Any:

@@ -171,6 +171,7 @@ def _anchor(job: Job, old: Job | None, now: datetime, *, past: bool) -> Job:
         cursor=cursor,
         next_fire_at=None if following is None else fire_at(job, following),
         last_fire_at=None if old is None else old.last_fire_at,
+        incidents=() if old is None else old.incidents,
         fired=0,
         failures=0,
         completed=following is None and not schedule.on_start,

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from acron.bulk import Bulk
 from acron.errors import AmbiguousJob, InvalidJob, JobConflict, JobNotFound
 from acron.functions import by_name
+from acron.incidents import acknowledged, find, is_open
 from acron.model import Decision, Run, RunState
 from acron.occurrences import history, occurrences
 from acron.records import ACTION_FIELDS, FIELDS, job_from_record, job_to_record, unknown_field
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.abc import Action, Store
-    from acron.model import Job, Occurrence, Skip
+    from acron.model import Incident, Job, Occurrence, Skip
     from acron.specs import ActionSpec
 
 OnConflict = Literal["error", "replace", "keep"]
@@ -330,10 +331,42 @@ class Verbs(Bulk):
             next_fire_at=min((job.due_at for job in waiting if job.due_at), default=None),
             parked=tuple(job.id for job in waiting if live and job.action.needs not in offers),
             errors=tuple(job.id for job in jobs if job.state == "error"),
+            incidents=sum(is_open(one) for job in jobs for one in job.incidents),
             problems=problems,
             running=running,
             due=[job for job in overdue if job.state == "scheduled"],
         )
+
+    # --- incidents ---
+
+    async def incidents(self, state: str | None = None) -> list[Incident]:
+        """What went wrong with the jobs, the newest last time first: what is in that state, or
+        ``open`` (``detected`` or ``alerted``); all that is remembered by default. Of at most
+        10,000 jobs."""
+        async with self._reading() as store:
+            found = [one for job in await store.incidents(10_000) for one in job.incidents]
+        if state is not None:
+            found = [
+                one for one in found if one.state == state or (state == "open" and is_open(one))
+            ]
+        return sorted(found, key=lambda one: one.last_at, reverse=True)
+
+    async def acknowledge(self, incident_id: str) -> Incident:
+        """Say that somebody knows: it alerts no more. Returns it as it is now; one that is over
+        stays as it is. Raises JobNotFound."""
+        job_id = incident_id.rpartition("/")[0]
+        now = self.clock.now()
+
+        def change(_: str, job: Job | None, *__: object) -> Decision:
+            if job is None or find(job, incident_id) is None:
+                raise JobNotFound(incident_id, kind="incident")
+            return Decision(acknowledged(job, incident_id, now))
+
+        (decision,) = await self.store.write([job_id], change, now)
+        incident = None if decision.job is None else find(decision.job, incident_id)
+        if incident is None:
+            raise JobNotFound(incident_id, kind="incident")
+        return incident
 
     # --- manual work ---
 

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from acron.errors import ConfigError, ScheduleError
+from acron.incidents import opened
 from acron.model import Job, SkipReason
 from acron.records import job_from_record
 from acron.timetable import advance, bind, grace, name_calendars, timetable
@@ -40,6 +41,11 @@ def test_a_changed_schedule_starts_anew() -> None:
     later = bound(declared("every 3h"), job, START + timedelta(hours=1))
     assert later.next_fire_at == START + timedelta(hours=4)
     assert later.created_at == START
+
+
+def test_what_went_wrong_outlives_a_change_of_the_schedule() -> None:
+    job = opened(bound(declared("every 2h")), "failure", "no kettle", START)
+    assert bound(declared("every 3h"), job, START + timedelta(hours=1)).incidents == job.incidents
 
 
 def test_the_same_declaration_changes_nothing() -> None:

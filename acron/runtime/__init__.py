@@ -19,6 +19,7 @@ from acron.contain import meant_for_us
 from acron.events import Progressed
 from acron.model import Decision, RunState
 from acron.runtime import fire
+from acron.runtime.alert import Alerter
 from acron.runtime.attempts import Attempts
 from acron.runtime.claim import Spread
 from acron.runtime.deliver import Deliverer
@@ -28,6 +29,7 @@ from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
 from acron.runtime.supervise import Supervisor
+from acron.runtime.watchdog import Watchdog
 from acron.timetable import on_start, timetable
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class Runtime:
         self.attempts = Attempts(self._do, self._freed)
         self.recorder = Recorder(store, self.pulse.trouble, partial(fire.recorded, self))
         self.deliverer = Deliverer(store, adapters, senders, self.pulse.trouble)
+        self.alerter = Alerter(self, self._do, settings.alerts)
+        self.watchdog = Watchdog(settings, clock, self.pulse, store)
         self.hooks = Hooks(call, self.pulse.trouble)
         self.call = call
         self.node_id = node.id
@@ -279,6 +283,7 @@ class Runtime:
         settings = self._settings
         await self.recover()
         await self.pulse.beat(force=True)
+        self.watchdog.start()
         listener = Listener(self, settings.interval)
         upkeep = Upkeep(self, settings.interval, settings.retention_days, settings.retention_runs)
         self._keepers = [
@@ -315,6 +320,7 @@ class Runtime:
     async def recover(self) -> None:
         """End the runs of dead nodes, and send what they left unsent."""
         for decision in await self.store.recover(self.clock.now(), settle):
+            self.alerter.noticed(decision.job)
             for run in decision.runs:
                 if run.state is RunState.UNKNOWN:
                     log.warning("%s %s unknown: its process died", run.job_id, run.id)
@@ -351,6 +357,7 @@ class Runtime:
                 task.cancel()
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=1.0)
+        await self.watchdog.stop()
         await self.pulse.beat(force=True)
 
     async def _end_tasks(self) -> None:

@@ -38,6 +38,7 @@ class Attempts:
         self._waiters: dict[str, list[asyncio.Future[Run]]] = {}
         self._idle: asyncio.Future[None] | None = None  # while a drain waits for it
         self._hurry = asyncio.Event()
+        self._draining = False
 
     def __len__(self) -> int:
         return len(self._live)
@@ -136,6 +137,7 @@ class Attempts:
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Give the runs ``timeout`` seconds (none once hurried), then interrupt them. Waits for
         their ends to be recorded, for as long as cleaning up may take."""
+        self._draining = True
         if self._idle is None or self._idle.done():
             self._idle = asyncio.get_running_loop().create_future()
         self._rest()
@@ -149,6 +151,11 @@ class Attempts:
         self._delivering.clear()  # these have had their time
         self._rest()
         await asyncio.wait({self._idle}, timeout=CLEANUP + 1.0)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the time that a drain gives has begun: what starts now was not in it."""
+        return self._draining or self._hurry.is_set()
 
     @property
     def hurried(self) -> bool:

@@ -34,7 +34,14 @@ async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
         if room <= 0:
             rt.looked(now, held=True)
             return started
-        decide = Decider(now, rt.pulse.serving_since, rt.node_id, alive or (), rt.spread)
+        decide = Decider(
+            now,
+            rt.pulse.serving_since,
+            rt.node_id,
+            alive or (),
+            rt.spread,
+            rt.watchdog.recent(),
+        )
         decisions = await claim(rt, decide, now, room, only)
         started += start(rt, decisions)
         if decide.doubted and alive is None:
@@ -70,13 +77,15 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
         job = decision.job
         if job is None:
             continue
+        if job.incidents:
+            rt.alerter.noticed(job)
         for run in decision.runs:
             if run.cancel_requested:  # it has to make room; one of another node hears of it there
                 rt.attempts.stop(run.id, RunState.CANCELLED, run.error or "")
             elif run.state is RUNNING:
                 attempt = Attempt(job, run, rt)
                 rt.attempts.start(attempt, run_one_job(rt, attempt))
-                if rt.draining:  # this claim was under way when the drain began
+                if rt.attempts.closing:  # this claim took too long for the drain to wait for
                     attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
                 started += 1
         if decision.skips:
@@ -153,6 +162,8 @@ def recorded(rt: Runtime, attempt: Attempt, decision: Decision | None) -> None:
     ended = decision.runs[0]
     retry = decision.runs[1] if len(decision.runs) > 1 else None
     rt.attempts.ended(ended, retry)
+    if job.incidents:
+        rt.alerter.noticed(job)
     if rt.events.wanted:
         rt.events.emit(Finished(ended.finished_at or rt.clock.now(), job, ended, retry))
     if job.policy.after is not None or job.policy.on_error is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from acron import incidents
 from acron.contain import meant_for_us
 from acron.errors import StoreError
 from acron.model import (
@@ -30,6 +31,7 @@ from acron.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from acron.abc import Settle, Store
     from acron.runtime.run import Attempt
@@ -50,7 +52,8 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
     plain = outcome.state is SUCCEEDED and not outcome.output and not run.cancel_requested
     if plain and job is not None:  # the common end
         ended = replace(run, state=SUCCEEDED, finished_at=end.finished_at)
-        return Decision(replace(job, failures=0) if job.failures else job, runs=(ended,))
+        well = _well(job, end.finished_at) if job.failures or job.incidents else job
+        return Decision(well, runs=(ended,))
     ended = replace(
         run,
         state=outcome.state,
@@ -81,7 +84,13 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
         return Decision(job, runs=(ended, again))
     if deliveries := _deliveries(job, ended):
         ended = replace(ended, deliveries=deliveries)
-    return Decision(_streak(job, ended), runs=(ended,))
+    return Decision(_streak(job, ended, end.finished_at), runs=(ended,))
+
+
+def _well(job: Job, at: datetime) -> Job:
+    """The job after a success."""
+    job = incidents.resolved(job, at, "failure", "absence")
+    return replace(job, failures=0) if job.failures else job
 
 
 def _retry_in(job: Job, run: Run, outcome: Outcome) -> float | None:
@@ -115,10 +124,14 @@ def backoff(retry: Retry, run: Run) -> float:
     return wait * (1 + retry.jitter * int.from_bytes(spread, "big") / 2**32)
 
 
-def _streak(job: Job, ended: Run) -> Job:
-    """Count failures in a row; at ``pause_after`` of them the job pauses itself."""
+def _streak(job: Job, ended: Run, at: datetime) -> Job:
+    """Count failures in a row; at ``pause_after`` of them the job pauses itself. What failed for
+    good, or was lost with its process, is an incident."""
     if ended.state is RunState.SUCCEEDED:
-        return replace(job, failures=0) if job.failures else job
+        return _well(job, at)
+    if ended.state in FAILURES or ended.state is RunState.UNKNOWN:
+        why = ended.error or ended.state.value
+        job = incidents.opened(job, "failure", why, at, run_id=ended.id)
     if ended.state not in FAILURES:
         return job
     failures = job.failures + 1

@@ -187,8 +187,7 @@ async def contain(
     if attempt.stopped is not None:
         attempt.end()
         return attempt.stopped
-    if asyncio.get_running_loop().get_task_factory() is not None:  # who asks is at work
-        current_attempt.set(attempt)
+    current_attempt.set(attempt)
     attempt.begin()
     try:
         job = attempt.job
