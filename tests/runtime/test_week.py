@@ -36,15 +36,15 @@ DAY, HOUR = 86400.0, 3600.0
 #: Every fate that is to be met among a few seeds.
 FATES = {
     *(RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT),
-    *(RunState.CANCELLED, RunState.INTERRUPTED, RunState.PENDING),
+    *(RunState.CANCELLED, RunState.INTERRUPTED),
     *(f"skipped {reason}" for reason in SkipReason if reason is not SkipReason.CHANGED),
     *("owed", "paused"),
 }
 _SCHEDULES = (
-    "every 11h",
+    "every 17h",
     "every 24h",
-    "0 */9 * * *",
-    "0 5,17 * * *",
+    "0 */12 * * *",
+    "0 5 * * *",
     "weekdays at 9am",
     "0 0 9 ? * MON-FRI 2026",
     "every 30h",
@@ -76,14 +76,14 @@ class Week:
         self.started: Counter[tuple[str, object]] = Counter()
 
     def program(self) -> Acron:
-        settings = Settings(catch_up_rate=self.random.choice((0, 0.01, 50)), interval=7200)
+        settings = Settings(catch_up_rate=self.random.choice((0, 0.01, 50)), interval=14400)
         app = Acron(self.store, clock=self.time.clock, settings=settings, drain_timeout=0)
 
         @app.action
         async def work(ctx: Context) -> None:
             if ctx.scheduled_at is not None:
                 self.started[ctx.job.id, (ctx.scheduled_at, ctx.attempt)] += 1
-            seconds = self.random.choice((0, 0, 0, 60, 2 * HOUR, 20 * HOUR))
+            seconds = self.random.choice((0, 0, 60, 2 * HOUR, 30 * HOUR))
             if seconds:
                 await asyncio.sleep(seconds)
             if self.random.random() < 0.3:
