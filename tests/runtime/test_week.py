@@ -66,12 +66,15 @@ _POLICIES: tuple[tuple[str, tuple[Any, ...]], ...] = (
 
 
 class Week:
-    """One seed. ``started`` counts what really ran, ``fates`` names what was seen."""
+    """One seed. ``started`` counts what really ran, ``fates`` names what was seen, ``beside``
+    the runs that began while their lane was taken."""
 
     def __init__(self, seed: int, time: VirtualTime) -> None:
         self.random = random.Random(seed)
         self.time = time
         self.store = MemoryStore()
+        self.going: Counter[str] = Counter()
+        self.beside: list[str] = []
         self.fates: set[str] = set()
         self.started: Counter[tuple[str, object]] = Counter()
 
@@ -83,9 +86,14 @@ class Week:
         async def work(ctx: Context) -> None:
             if ctx.scheduled_at is not None:
                 self.started[ctx.job.id, (ctx.scheduled_at, ctx.attempt)] += 1
-            seconds = self.random.choice((0, 0, 60, 2 * HOUR, 30 * HOUR))
-            if seconds:
-                await asyncio.sleep(seconds)
+            lane = ctx.job.policy.key or ctx.job.id
+            if self.going[lane] and ctx.job.policy.overlap != "allow":
+                self.beside.append(ctx.run_id)
+            self.going[lane] += 1
+            try:
+                await asyncio.sleep(self.random.choice((0, 0, 60, 2 * HOUR, 30 * HOUR)))
+            finally:
+                self.going[lane] -= 1
             if self.random.random() < 0.3:
                 raise ValueError
 
@@ -151,6 +159,7 @@ class Week:
 
     async def check(self, app: Acron) -> None:
         now = self.time.now()
+        assert self.beside == []
         assert {key: count for key, count in self.started.items() if count > 1} == {}
         async for job in app.jobs():
             runs = await app.runs(job.id, limit=1000)
