@@ -15,7 +15,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Decide = Callable[[Due, Callable[[], int]], Decision | None]
     Settle = Callable[[Job | None, Run, End, Callable[[], int]], Decision]
     Change = Callable[[str, Job | None, Sequence[Run], Callable[[], int]], Decision]
-    #: Calls a registered function, sync or async, with those of the values that it takes.
-    CallByName = Callable[[str, "Context", Mapping[str, object]], Awaitable[object]]
 
 
 # --- when ---------------------------------------------------------------------------------------
@@ -164,12 +162,8 @@ class Store(ABC):
     @abstractmethod
     async def write(self, ids: Sequence[str], change: Change, now: datetime) -> list[Decision]:
         """Change jobs: for each id ``change(id, job or None, runs, mint)`` says what is stored.
-        One transaction for all of them.
-
-        ``runs`` are those of the job that have not ended and, if the job has a ``policy.key``,
-        those of every job with that ``Run.key``: each once, as this transaction has left them.
-        ``Decision.dropped`` leave the ledger, here and wherever a decision is written.
-        """
+        One transaction for all. ``runs`` are those of the job that have not ended, and, if it has
+        a ``policy.key``, those with that ``Run.key``: each once, as this transaction left them."""
 
     @abstractmethod
     async def get(self, job_id: str) -> Job | None: ...
@@ -180,24 +174,18 @@ class Store(ABC):
 
     @abstractmethod
     async def page(
-        self,
-        after: str = "",
-        limit: int = 1000,
-        *,
-        app: str | None = None,
-        tag: str | None = None,
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
-        """Jobs with an id greater than ``after``, ordered by id; of one ``app``, with one
-        ``tag``, when given."""
+        """Jobs with an id greater than ``after``, by id; of one ``app``, with one ``tag``."""
 
     @abstractmethod
     async def remove_tagged(self, tag: str, now: datetime) -> int:
-        """Remove every job with that tag, and end their pending runs as ``cancelled``; how many
-        jobs there were. What is running goes on. Quick for a hundred thousand of them."""
+        """Remove all jobs with that tag, cancelling their pending runs; how many there were.
+        One transaction, quick for a hundred thousand."""
 
     @abstractmethod
     async def incidents(self, limit: int = 100) -> list[Job]:
-        """Jobs that have incidents, by id; a look-up, whatever the number of jobs."""
+        """Jobs that have incidents, by id. A look-up, however many jobs there are."""
 
     async def on_start(self) -> list[Job]:
         """The jobs of ``@reboot``. By default found among all; a store of millions knows better."""
@@ -217,8 +205,7 @@ class Store(ABC):
 
     @abstractmethod
     async def overdue(self, before: datetime, limit: int = 100) -> list[Job]:
-        """Jobs, whatever their action, whose ``due_at`` is earlier than ``before``, oldest first;
-        a look-up, whatever the number of jobs."""
+        """Jobs of any action whose ``due_at`` is before that, oldest first. A look-up."""
 
     @abstractmethod
     async def claim(
@@ -293,8 +280,8 @@ class Store(ABC):
 
     @abstractmethod
     async def unsent(self) -> list[Run]:
-        """Ended runs of this node, inherited ones too, with a ``pending`` delivery; oldest first.
-        A look-up, whatever the size of the ledger."""
+        """Ended runs of this node, inherited ones too, with a ``pending`` delivery, oldest first.
+        A look-up."""
 
     @abstractmethod
     async def prune(self, before: datetime, keep: int) -> int:

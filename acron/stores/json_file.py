@@ -234,12 +234,7 @@ class JsonFileStore(LocalStore):
         return await self._do(lambda: self._ask(lambda book: book.index.named(name)))
 
     async def page(
-        self,
-        after: str = "",
-        limit: int = 1000,
-        *,
-        app: str | None = None,
-        tag: str | None = None,
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
         return await self._do(
             lambda: self._ask(lambda book: book.index.page(after, limit, app, tag))

@@ -69,12 +69,7 @@ class MemoryStore(Store):
         return self._ready().index.named(name)
 
     async def page(
-        self,
-        after: str = "",
-        limit: int = 1000,
-        *,
-        app: str | None = None,
-        tag: str | None = None,
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
         return self._ready().index.page(after, limit, app, tag)
 

@@ -169,12 +169,7 @@ class PostgresStore(Store):
         return [job for job in self._readable(rows) if job.name.casefold() == wanted]
 
     async def page(
-        self,
-        after: str = "",
-        limit: int = 1000,
-        *,
-        app: str | None = None,
-        tag: str | None = None,
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
         rows = await self._link.ask(lambda link: jobs.page(link, after, limit, app, tag))
         return self._readable(rows)
@@ -349,19 +344,10 @@ class PostgresStore(Store):
 
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
         async def step(rows: Rows) -> Run | None:
-            await rows.lock_ends([run_id])
-            run = rows.open.get(run_id)
-            if run is None or run.cancel_requested:
-                return run or rows.ended.get(run_id)
-            flagged = replace(run, cancel_requested=True)
-            if run.state is work.PENDING:
-                why = "cancelled before it started"
-                over = RunState.CANCELLED
-                flagged = replace(flagged, state=over, finished_at=now, error=why)
-            await rows.reserve(0)
-            await rows.store([run.job_id], [Decision(rows.jobs.get(run.job_id), (flagged,))])
-            await self._tell(rows)
-            return flagged
+            run, changed = await work.request_cancel(rows, run_id, now)
+            if changed:
+                await self._tell(rows)
+            return run
 
         run = await self._transact(step)
         self._news.tell()

@@ -87,7 +87,7 @@ SELECT data FROM open_runs WHERE job_id = ANY($1::text[]) ORDER BY token, number
 _OPEN_IN = "SELECT data FROM open_runs WHERE lane = ANY($1::bytea[]) ORDER BY token, number"
 # One claims the runs of a key at a time.
 _TRY_LANES = """
-SELECT lane FROM unnest($1::int[]) AS lane 
+SELECT lane FROM unnest($1::int[]) AS lane
 WHERE pg_try_advisory_xact_lock(hashtext(current_schema()), lane)
 """
 _WAIT_LANE = "SELECT pg_advisory_xact_lock(hashtext(current_schema()), $1)"
@@ -279,6 +279,7 @@ def number_of(run_id: str) -> int | None:
 
 
 def numbers_of(run_ids: Iterable[str]) -> list[int]:
+    """The numbers of those that can be ids of runs."""
     return [one for one in map(number_of, run_ids) if one is not None]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from acron.model import Decision, Due, End, Run, RunState
 from acron.stores.dead import DIED, adopted, inherited, is_unsent
 from acron.stores.lanes import Lanes, rank
@@ -205,6 +207,21 @@ def _can_go_on(end: End, result: Decision | None) -> bool:
     job = None if result is None else result.job
     due_at = None if job is None else job.next_fire_at
     return due_at is not None and due_at <= end.finished_at
+
+
+async def request_cancel(rows: Rows, run_id: str, now: datetime) -> tuple[Run | None, bool]:
+    """A pending run ends, a running one is flagged; the run, and whether that is new."""
+    await rows.lock_ends([run_id])
+    run = rows.open.get(run_id)
+    if run is None or run.cancel_requested:
+        return run or rows.ended.get(run_id), False
+    flagged = replace(run, cancel_requested=True)
+    if run.state is PENDING:
+        why, over = "cancelled before it started", RunState.CANCELLED
+        flagged = replace(flagged, state=over, finished_at=now, error=why)
+    await rows.reserve(0)
+    await rows.store([run.job_id], [Decision(rows.jobs.get(run.job_id), (flagged,))])
+    return flagged, True
 
 
 async def recover(rows: Rows, now: datetime, settle: Settle, node: str | None) -> list[Decision]:

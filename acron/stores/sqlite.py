@@ -131,12 +131,7 @@ class SqliteStore(LocalStore):
         return await self._ask(lambda reader: reader.jobs(where, (name.casefold(),)))
 
     async def page(
-        self,
-        after: str = "",
-        limit: int = 1000,
-        *,
-        app: str | None = None,
-        tag: str | None = None,
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
         where, asked = "WHERE", []
         if tag is not None:

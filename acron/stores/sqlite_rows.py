@@ -247,8 +247,7 @@ class Reader:
         """The runs of each key that have not ended."""
         found: dict[str | None, tuple[Run, ...]] = {}
         if keys:
-            for key, opened in self._read(_LANE, _LANES, (text_of(tuple(keys)),)):
-                found[key] = opened
+            found.update(self._read(_LANE, _LANES, (text_of(tuple(keys)),)))
         return found
 
     def known(self, ids: Sequence[str]) -> dict[str, tuple[Job | None, tuple[Run, ...]]]:

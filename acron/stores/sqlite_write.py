@@ -26,7 +26,9 @@ _RERANK = """UPDATE runs INDEXED BY runs_open SET rank = ?
     WHERE state IN ('pending', 'running') AND job_id = ? AND state = 'pending'"""
 _UNTAG = "DELETE FROM job_tags WHERE job_id = ?"
 _TAG = "INSERT OR IGNORE INTO job_tags (tag, job_id) VALUES (?, ?)"
-_TAGGED = "SELECT job_id FROM job_tags WHERE tag = ?"
+_DELETE_TAGGED = "DELETE FROM jobs WHERE id IN (SELECT job_id FROM job_tags WHERE tag = ?)"
+_DELETE_TAGS = """DELETE FROM job_tags
+    WHERE job_id IN (SELECT job_id FROM job_tags WHERE tag = ?)"""
 #: A pending run gets another token, and so another place, when it is claimed.
 _PUT_RUNS = """INSERT INTO runs
     (token, id, job_id, state, node, due_at, finished_at, rank, key, unsent, told, data) VALUES %s
@@ -93,8 +95,8 @@ class Transaction(Reader):
 
     def delete_tagged(self, tag: str) -> int:
         """Delete the jobs with that tag; how many there were. Nothing was kept of them."""
-        gone = self._db.execute(f"DELETE FROM jobs WHERE id IN ({_TAGGED})", (tag,)).rowcount
-        self._db.execute(f"DELETE FROM job_tags WHERE job_id IN ({_TAGGED})", (tag,))
+        gone = self._db.execute(_DELETE_TAGGED, (tag,)).rowcount
+        self._db.execute(_DELETE_TAGS, (tag,))
         return gone
 
     def job(self, job_id: str) -> Job | None:
