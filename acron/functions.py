@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 #: Fields whose value is the name of a function.
 HOOKS = ("still_relevant", "before", "after", "on_error")
+_MAY_BE_FUNCTIONS = frozenset({*HOOKS, "key", "retry"})
 
 
 def by_name(row: Mapping[str, Any], name_of: NameOf) -> dict[str, Any]:
     """``row`` with names in the place of functions. ``key`` is worked out here and now, from the
     job's ``kwargs``: one key a chat. Raises InvalidJob."""
     plain = dict(row)
+    if _MAY_BE_FUNCTIONS.isdisjoint(plain):
+        return plain
     for field in HOOKS:
         if callable(row.get(field)):
             plain[field] = name_of(field, row[field])

@@ -17,6 +17,7 @@ from acron.specs import ActionSpec  # noqa: TC001 (msgspec reads the annotations
 
 CatchUp = Literal["once", "none", "all"]
 Overlap = Literal["skip", "queue", "replace", "allow"]
+IncidentKind = Literal["failure", "absence", "misfire"]
 JobState = Literal["scheduled", "paused", "completed", "error"]
 
 #: Output kept in the run row, in bytes of UTF-8; the rest goes to a file.
@@ -125,8 +126,8 @@ class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     ``acknowledged`` (somebody has seen it: no further alert).
     """
 
-    id: str
-    kind: Literal["failure", "absence", "misfire"]
+    id: str  # the job's, a slash and a number
+    kind: IncidentKind
     signature: str
     error: str
     first_at: datetime
@@ -135,6 +136,10 @@ class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     run_id: str | None = None  # the newest
     state: Literal["detected", "alerted", "resolved", "acknowledged"] = "detected"
     closed_at: datetime | None = None
+
+    @property
+    def job_id(self) -> str:
+        return self.id.rpartition("/")[0]
 
 
 class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -182,10 +187,9 @@ class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     def due_at(self) -> datetime | None:
         """When the job wants to be claimed next; None when it does not. A pause that has an end
         is ended by a claim at that instant."""
-        state = self.state
-        if state == "paused":
-            return self.paused_until
-        return self.next_fire_at if state == "scheduled" else None
+        if self.completed or self.error is not None:
+            return None
+        return self.next_fire_at if self.paused is None else self.paused_until
 
 
 #: The lower half of a job: what firing changes, and people do not write.
@@ -343,6 +347,7 @@ class Node(Struct, frozen=True, kw_only=True, omit_defaults=True):
     offers: tuple[str, ...] = ()  # what it can run, in the words of ``ActionSpec.needs``
     running: int = 0
     abandoned: tuple[str, ...] = ()  # coroutines and threads that would not end
+    blocked: str | None = None  # what blocks its loop now, and where
     heartbeat_at: datetime | None = None
     last_success_at: datetime | None = None
     last_error: str | None = None
@@ -360,6 +365,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_running: int = 100
     catch_up_rate: float = 50.0  # starts a second after an outage; 0: all at once
     drain_timeout: float = 30.0
+    blocked_after: float = 1.0  # a loop that stands still so long is blocked; 0: not watched
+    blocked_limit: float = 600.0  # how long a blocked loop is kept alive, by stores with leases
+    alerts: tuple[str, ...] = ()  # delivery targets that are told of incidents
     max_threads: int = 40
     retention_days: float = 30.0
     retention_runs: int = 1000  # a job

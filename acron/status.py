@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from acron.model import Job, Run
 
-Health = Literal["not running", "stalled", "failing", "draining", "ok"]
+Health = Literal["not running", "stalled", "failing", "blocked loop", "draining", "ok"]
 
 #: How many slots, and how many that wait, a status names.
 NAMED = 20
@@ -62,6 +62,7 @@ class Status(Struct, frozen=True, kw_only=True):
     heartbeat_at: datetime | None = None
     last_success_at: datetime | None = None
     last_error: str | None = None
+    blocked: str | None = None  # what blocks the loop now, and where
     jobs: int = 0
     next_fire_at: datetime | None = None
     running: int = 0
@@ -70,6 +71,7 @@ class Status(Struct, frozen=True, kw_only=True):
     parked: tuple[str, ...] = ()  # jobs that no live node can run
     errors: tuple[str, ...] = ()  # jobs whose next instant cannot be computed
     abandoned: tuple[str, ...] = ()  # coroutines and threads that would not end
+    incidents: int = 0  # open ones: nobody has acknowledged them, and they are not over
     problems: tuple[str, ...] = ()
     nodes: tuple[Node, ...] = ()
 
@@ -90,6 +92,8 @@ def health(node: Node, now: datetime) -> Health:
     bound = stale_after(node)
     if node.heartbeat_at is None or (now - node.heartbeat_at).total_seconds() > bound:
         return "stalled"
+    if node.blocked is not None:
+        return "blocked loop"
     if node.draining:
         return "draining"
     success = node.last_success_at or node.started_at
@@ -98,7 +102,10 @@ def health(node: Node, now: datetime) -> Health:
     return "ok" if (now - success).total_seconds() <= bound else "failing"
 
 
-_BEST_FIRST: tuple[Health, ...] = ("ok", "draining", "failing", "stalled", "not running")
+_BEST_FIRST: tuple[Health, ...] = (
+    *("ok", "draining", "blocked loop"),
+    *("failing", "stalled", "not running"),
+)
 
 
 def judge(
@@ -110,6 +117,7 @@ def judge(
     next_fire_at: datetime | None,
     parked: tuple[str, ...],
     errors: tuple[str, ...],
+    incidents: int,
     problems: tuple[str, ...],
     running: Sequence[Run] = (),
     due: Sequence[Job] = (),
@@ -123,6 +131,7 @@ def judge(
             jobs=jobs,
             next_fire_at=next_fire_at,
             errors=errors,
+            incidents=incidents,
             problems=problems,
             nodes=tuple(nodes),
         )
@@ -141,6 +150,7 @@ def judge(
         heartbeat_at=best.heartbeat_at,
         last_success_at=best.last_success_at,
         last_error=best.last_error,
+        blocked=best.blocked if best.alive else None,
         jobs=jobs,
         next_fire_at=next_fire_at,
         running=sum(node.running for node in nodes if node.alive),
@@ -149,6 +159,7 @@ def judge(
         parked=parked,
         errors=errors,
         abandoned=tuple(label for node in nodes if node.alive for label in node.abandoned),
+        incidents=incidents,
         problems=problems,
         nodes=tuple(ranked),
     )

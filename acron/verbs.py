@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from acron.bulk import Bulk
 from acron.errors import AmbiguousJob, InvalidJob, JobConflict, JobNotFound
 from acron.functions import by_name
+from acron.incidents import acknowledged, find, is_open
 from acron.model import Decision, Run, RunState
 from acron.occurrences import history, occurrences
 from acron.records import ACTION_FIELDS, FIELDS, job_from_record, job_to_record, unknown_field
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.abc import Action, Store
-    from acron.model import Job, Occurrence, Skip
+    from acron.model import Incident, Job, Occurrence, Skip
     from acron.specs import ActionSpec
 
 OnConflict = Literal["error", "replace", "keep"]
@@ -78,7 +79,14 @@ class Verbs(Bulk):
         self, rows: Iterable[Mapping[str, Any]], *, on_conflict: OnConflict = "error"
     ) -> list[Job]:
         """Store many jobs in one transaction; each row has the parameters of ``add``."""
-        jobs = [self._job(row) for row in rows]
+        jobs: list[Job] = []
+        checked: ActionSpec | None = None
+        for row in rows:
+            job = self._job(row)
+            if job.action is not checked:  # calls without arguments share one spec
+                self.check(job)
+                checked = job.action
+            jobs.append(job)
         now = self.clock.now()
         return await self._put(jobs, on_conflict, now)
 
@@ -105,25 +113,24 @@ class Verbs(Bulk):
     def _job(self, row: Mapping[str, Any]) -> Job:
         given = {key: value for key, value in row.items() if value is not None}
         record = by_name(given, self._function)
-        for key in record:
-            if key not in FIELDS:
-                raise unknown_field(key)
+        if not FIELDS.issuperset(record):
+            raise unknown_field(next(key for key in record if key not in FIELDS))
         if "id" not in record:
             record["id"] = secrets.token_hex(6)
         record.setdefault("tz", self.tz)
         record |= self._action_fields(record.pop("action", None), record.pop("kwargs", None))
-        job = job_from_record(record)
-        self.check(job)
-        return job
+        return job_from_record(record)
 
     def _function(self, _: str, function: Callable[..., Any]) -> str:
         return self._name_of(function)
 
     def _action_fields(self, action: object, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
         """An action as add takes it, in the words of a record."""
-        given = {} if kwargs is None else {"kwargs": dict(kwargs)}
+        given: dict[str, Any] = {} if kwargs is None else {"kwargs": dict(kwargs)}
         if action is None:
             return given
+        if isinstance(action, str):
+            return {"call": action, **given}
         if isinstance(action, Call):
             return {"call": action.name, "kwargs": action.kwargs, **given}
         if isinstance(action, Command):
@@ -131,8 +138,6 @@ class Verbs(Bulk):
             return {key: value for key, value in fields.items() if value is not None} | given
         if isinstance(action, Custom):
             return {"action": action.action, "data": action.data, **given}
-        if isinstance(action, str):
-            return {"call": action, **given}
         if callable(action):
             return {"call": self._name_of(action), **given}
         message = f"an action is a function, its name or a Command, not {type(action).__name__}"
@@ -326,10 +331,42 @@ class Verbs(Bulk):
             next_fire_at=min((job.due_at for job in waiting if job.due_at), default=None),
             parked=tuple(job.id for job in waiting if live and job.action.needs not in offers),
             errors=tuple(job.id for job in jobs if job.state == "error"),
+            incidents=sum(is_open(one) for job in jobs for one in job.incidents),
             problems=problems,
             running=running,
             due=[job for job in overdue if job.state == "scheduled"],
         )
+
+    # --- incidents ---
+
+    async def incidents(self, state: str | None = None) -> list[Incident]:
+        """What went wrong with the jobs, the newest last time first: what is in that state, or
+        ``open`` (``detected`` or ``alerted``); all that is remembered by default. Of at most
+        10,000 jobs."""
+        async with self._reading() as store:
+            found = [one for job in await store.incidents(10_000) for one in job.incidents]
+        if state is not None:
+            found = [
+                one for one in found if one.state == state or (state == "open" and is_open(one))
+            ]
+        return sorted(found, key=lambda one: one.last_at, reverse=True)
+
+    async def acknowledge(self, incident_id: str) -> Incident:
+        """Say that somebody knows: it alerts no more. Returns it as it is now; one that is over
+        stays as it is. Raises JobNotFound."""
+        job_id = incident_id.rpartition("/")[0]
+        now = self.clock.now()
+
+        def change(_: str, job: Job | None, *__: object) -> Decision:
+            if job is None or find(job, incident_id) is None:
+                raise JobNotFound(incident_id, kind="incident")
+            return Decision(acknowledged(job, incident_id, now))
+
+        (decision,) = await self.store.write([job_id], change, now)
+        incident = None if decision.job is None else find(decision.job, incident_id)
+        if incident is None:
+            raise JobNotFound(incident_id, kind="incident")
+        return incident
 
     # --- manual work ---
 

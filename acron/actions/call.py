@@ -95,9 +95,13 @@ class CallAction(Action):
     def check(self, spec: Call) -> None:
         if not isinstance(spec.name, str) or not spec.name:
             raise InvalidJob("the call names no function", where="$.call")
-        _check_json(spec.kwargs)
+        kwargs = spec.kwargs
+        if kwargs or not isinstance(kwargs, dict):
+            _check_json(kwargs)
         known = self._functions.get(spec.name)
         if known is None or known.call is None:
+            return
+        if not kwargs and not known.signature.parameters:
             return
         known.signature.typed(spec.kwargs)
         for missing in self._missing(known, spec.kwargs):
@@ -111,12 +115,15 @@ class CallAction(Action):
 
     async def run(self, spec: Call, ctx: Context) -> str | None:
         known, function = self._registered(spec.name)
-        call = partial(function, **self._arguments(known, spec.kwargs, ctx))
+        arguments = self._arguments(known, spec.kwargs, ctx)
         if known.is_async:
-            result = await call()
+            result = await function(**arguments)
         else:
+            call = partial(function, **arguments)
             result = await self._threads.run(call, label=f"{ctx.job.id} {ctx.run_id}")
-        if result is None or isinstance(result, str):
+        if result is None:
+            return None
+        if isinstance(result, str):
             return as_text(result)
         return as_text(await result if inspect.isawaitable(result) else result)
 
@@ -162,8 +169,8 @@ class CallAction(Action):
         self, known: _Function, kwargs: Mapping[str, Any], ctx: Context
     ) -> dict[str, Any]:
         signature = known.signature
-        if not kwargs and not signature.parameters:
-            return dict.fromkeys(signature.context, ctx)
+        if not kwargs and not signature.parameters:  # the common case
+            return dict.fromkeys(signature.context, ctx) if signature.context else {}
         values = signature.typed(kwargs)
         for missing in self._missing(known, kwargs):
             raise ActionFailed(_lacks(known, missing))

@@ -172,6 +172,7 @@ def _held(slot: Slot, now: datetime) -> str:
 def _print_status(found: Status, now: datetime, tz: str, command: str) -> None:
     why = {
         "not running": f"nothing fires its jobs; start {command} run",
+        "blocked loop": f"by {found.blocked}",
         "stalled": f"last heartbeat {_ago(found.heartbeat_at, now)}",
         "failing": f"last success {_ago(found.last_success_at, now)}",
     }.get(found.state, "")
@@ -187,6 +188,7 @@ def _print_status(found: Status, now: datetime, tz: str, command: str) -> None:
         ("error", found.last_error or ""),
         ("parked", ", ".join(found.parked)),
         ("abandoned", ", ".join(found.abandoned)),
+        ("incidents", f"{found.incidents} open (see {command} incidents)" * bool(found.incidents)),
         *(("problem", problem) for problem in found.problems),
     ]
     for key, value in rows:

@@ -34,6 +34,9 @@ COLORS = {
     "error": "red",
     "timed_out": "red",
     "stalled": "red",
+    "blocked loop": "red",
+    "detected": "red",
+    "alerted": "red",
     "not running": "red",
     "running": "cyan",
 }

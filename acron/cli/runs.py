@@ -11,7 +11,7 @@ from acron.cli.render import color, gist, late, local, note, print_json, span, t
 from acron.errors import AcronError
 from acron.model import Run, RunState
 from acron.records import run_json, skip_json
-from acron.text import many_lines
+from acron.text import many_lines, one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -124,7 +124,8 @@ def _row(row: Run | Skip, tz: str) -> tuple[str, ...]:
         length = span(took(row)) if row.finished_at else ""
         state = row.state.value.replace("_", " ")
         when = local(row.scheduled_at or row.due_at, tz)
-        return when, row.job_id, row.id, state + attempt, length, late(row), gist(row)
+        said = gist(row) or one_line(row.note or "", 80)
+        return when, row.job_id, row.id, state + attempt, length, late(row), said
     times = f"{row.count} times" if row.count > 1 else ""
     return local(row.scheduled_at, tz), row.job_id, "", "skipped", "", "", f"{row.reason} {times}"
 

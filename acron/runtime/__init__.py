@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from acron.contain import meant_for_us
 from acron.events import Progressed
 from acron.model import Decision, RunState
 from acron.runtime import fire
+from acron.runtime.alert import Alerter
 from acron.runtime.attempts import Attempts
 from acron.runtime.claim import Spread
 from acron.runtime.deliver import Deliverer
@@ -27,6 +29,7 @@ from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
 from acron.runtime.supervise import Supervisor
+from acron.runtime.watchdog import Watchdog
 from acron.timetable import on_start, timetable
 
 if TYPE_CHECKING:
@@ -71,9 +74,11 @@ class Runtime:
         self.clock = clock
         self.events = events
         self.pulse = Pulse(store, clock, events, node, self._describe)
-        self.attempts = Attempts(lambda work, name: self._own(work, name=name), self._freed)
-        self.recorder = Recorder(store, self.pulse.trouble)
+        self.attempts = Attempts(self._do, self._freed)
+        self.recorder = Recorder(store, self.pulse.trouble, partial(fire.recorded, self))
         self.deliverer = Deliverer(store, adapters, senders, self.pulse.trouble)
+        self.alerter = Alerter(self, self._do, settings.alerts)
+        self.watchdog = Watchdog(settings, clock, self.pulse, store)
         self.hooks = Hooks(call, self.pulse.trouble)
         self.call = call
         self.node_id = node.id
@@ -278,6 +283,7 @@ class Runtime:
         settings = self._settings
         await self.recover()
         await self.pulse.beat(force=True)
+        self.watchdog.start()
         listener = Listener(self, settings.interval)
         upkeep = Upkeep(self, settings.interval, settings.retention_days, settings.retention_runs)
         self._keepers = [
@@ -314,6 +320,7 @@ class Runtime:
     async def recover(self) -> None:
         """End the runs of dead nodes, and send what they left unsent."""
         for decision in await self.store.recover(self.clock.now(), settle):
+            self.alerter.noticed(decision.job)
             for run in decision.runs:
                 if run.state is RunState.UNKNOWN:
                     log.warning("%s %s unknown: its process died", run.job_id, run.id)
@@ -345,17 +352,19 @@ class Runtime:
             await self._end_tasks()
             await self.recorder.close(CLEANUP)
         finally:
-            for task in (*self._keepers, *self._tasks):
+            self._cancel_tasks()
+            for task in self._keepers:
                 task.cancel()
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=1.0)
+        await self.watchdog.stop()
         await self.pulse.beat(force=True)
 
     async def _end_tasks(self) -> None:
         """Wait for the ends and deliveries; what is stuck beyond its bound is left behind."""
         loop = asyncio.get_running_loop()
         end = loop.time() + 2 * CLEANUP
-        while pending := [one for one in self._tasks if not self.attempts.is_abandoned(one)]:
+        while pending := self._awaited():
             left = end - loop.time()
             if left <= 0:
                 break
@@ -363,16 +372,24 @@ class Runtime:
             await asyncio.wait(pending, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
             if self.attempts.hurried:
                 break
+        if cancelled := self._cancel_tasks():
+            await asyncio.wait(cancelled, timeout=1.0)
+
+    def _cancel_tasks(self) -> list[asyncio.Task[Any]]:
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+        return [*self._tasks, *self.attempts.cancel()]
+
+    def _awaited(self) -> list[asyncio.Task[Any]]:
+        """The tasks that have an end to make durable, or something to deliver."""
+        writer = self.recorder.writer
+        return [*self._tasks, *self.attempts.going, *([] if writer is None else [writer])]
 
     # --- tasks: every one of them is ours to await, and none may end the loop ---
 
-    def _do(self, work: Coroutine[Any, Any, object], what: str) -> None:
+    def _do(self, work: Coroutine[Any, Any, object], what: str) -> asyncio.Task[None]:
         """Work whose end nobody here waits for; what it raises is reported."""
-        self._own(self._reported(work, what), name=f"acron: {what}")
+        return self._own(self._reported(work, what), name=f"acron: {what}")
 
     async def _reported(self, work: Coroutine[Any, Any, object], what: str) -> None:
         try:

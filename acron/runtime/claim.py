@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from acron import incidents
 from acron.contain import text_of
 from acron.model import Decision, Due, Job, Run, RunState, Skip, SkipReason
 from acron.runtime.due import owed
+from acron.runtime.watchdog import excuse
 from acron.text import one_line
 from acron.timetable import fire_at, pause_over, timetable
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.runtime.due import Owed
+    from acron.runtime.watchdog import Block
     from acron.schedules import Schedule
 
 log = logging.getLogger("acron.runtime")
@@ -65,7 +68,7 @@ class Decider:
     and that nobody has proven alive: until then an instant waits, and is not skipped.
     """
 
-    __slots__ = ("_alive", "_node", "_now", "_since", "_spread", "doubted", "held")
+    __slots__ = ("_alive", "_blocks", "_node", "_now", "_since", "_spread", "doubted", "held")
 
     def __init__(
         self,
@@ -74,12 +77,14 @@ class Decider:
         node: str,
         alive: Collection[str] = (),
         spread: Spread | None = None,
+        blocks: tuple[Block, ...] = (),
     ) -> None:
         self._now = now
         self._since = since
         self._node = node
         self._spread = spread
         self._alive = {node, *alive}
+        self._blocks = blocks
         self.held = 0
         self.doubted: set[str] = set()
 
@@ -91,7 +96,34 @@ class Decider:
         )
         if decision is None:
             self.held += 1
+            return None
+        if self._blocks:
+            decision = self._excused(decision)
+        if due.run is None and (due.job.incidents or decision.skips):
+            decision = self._incidents(due.job, decision)
         return decision
+
+    def _excused(self, decision: Decision) -> Decision:
+        runs = tuple(
+            replace(run, note=note)
+            if run.state is RUNNING and (note := excuse(self._blocks, run.due_at))
+            else run
+            for run in decision.runs
+        )
+        return replace(decision, runs=runs)
+
+    def _incidents(self, old: Job, decision: Decision) -> Decision:
+        """What fires is absent no more; a one-shot that was missed does not come again."""
+        job = decision.job
+        if job is None:
+            return decision
+        if decision.runs:
+            job = incidents.resolved(job, self._now, "absence")
+        for skip in decision.skips:
+            if skip.reason is SkipReason.MISFIRE and job.completed and not old.completed:
+                why = f"missed: {skip.scheduled_at.isoformat()} was later than its grace"
+                job = incidents.opened(job, "misfire", why, self._now)
+        return decision if job is decision.job else replace(decision, job=job)
 
     def _pending(
         self, job: Job, run: Run, live: tuple[Run, ...], mint: Callable[[], int]

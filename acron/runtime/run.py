@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Seconds that a cancelled attempt has to clean up before it is abandoned.
 CLEANUP = 5.0
 
+#: The common end, one value for all: success that has nothing to say.
+SILENT = Outcome(state=RunState.SUCCEEDED)
 #: Two readings of the loop's time that differ by no more are the same.
 _SAME = 1e-6
 #: ``still_relevant`` said no. A first attempt becomes a skip, a later one ends like this.
@@ -53,6 +55,9 @@ class Phase(Enum):
     DONE = auto()  # people's code has ended, or was given up
 
 
+WAITING, RUNNING, DONE = Phase  # an enum's member costs a look-up each time
+
+
 class Attempt:
     """A claimed run that is going on in ``task``.
 
@@ -78,7 +83,7 @@ class Attempt:
         self.job = job
         self.run = run
         self.task: asyncio.Task[None] | None = None
-        self.phase = Phase.WAITING
+        self.phase = WAITING
         self.stopped: Outcome | None = None
         self.abandoned = False
         self.error: BaseException | None = None  # what it raised, for ``Retry.when``
@@ -100,7 +105,7 @@ class Attempt:
 
     def begin(self) -> None:
         """The clocks of ``timeout`` and ``idle_timeout`` start here."""
-        self.phase = Phase.RUNNING
+        self.phase = RUNNING
         policy = self.job.policy
         if policy.timeout is not None:
             why = f"did not end within {policy.timeout:g} s"
@@ -125,7 +130,7 @@ class Attempt:
 
     def end(self) -> None:
         """People's code is over: what stops it from now on comes too late."""
-        self.phase = Phase.DONE
+        self.phase = DONE
         self._disarm()
 
     def report(self, done: float, total: float | None, note: str) -> None:
@@ -136,17 +141,17 @@ class Attempt:
 
     def stop(self, state: RunState, why: str) -> None:
         """Ask the attempt to end as ``state``. The first asker wins."""
-        if self.stopped is not None or self.phase is Phase.DONE:
+        if self.stopped is not None or self.phase is DONE:
             return
         self.stopped = Outcome(state=state, error=why)
         self._disarm()
-        if self.phase is Phase.RUNNING and self.task is not None:
+        if self.phase is RUNNING and self.task is not None:
             self._timer = asyncio.get_running_loop().call_later(CLEANUP, self.give_up)
             self.task.cancel()
 
     def give_up(self, why: str = "abandoned: it did not end when cancelled") -> None:
         """Wait for it no longer: record its end without it."""
-        if self.stopped is None or self.phase is not Phase.RUNNING:
+        if self.stopped is None or self.phase is not RUNNING:
             return
         self.end()
         self.abandoned = True
@@ -185,8 +190,7 @@ async def contain(
     if attempt.stopped is not None:
         attempt.end()
         return attempt.stopped
-    if asyncio.get_running_loop().get_task_factory() is not None:  # who asks is at work
-        current_attempt.set(attempt)
+    current_attempt.set(attempt)
     attempt.begin()
     try:
         job = attempt.job
@@ -209,7 +213,9 @@ async def contain(
     if attempt.stopped is not None:
         _uncancel()
         return _stopped(attempt.stopped, output)
-    if output is not None and not isinstance(output, str):
+    if output is None:
+        return SILENT
+    if not isinstance(output, str):
         return failed(TypeError(f"the action gave {type(output).__name__}, not text"))
     return Outcome(state=RunState.SUCCEEDED, output=output)
 
