@@ -352,6 +352,10 @@ class Action(ABC):
     async def run(self, spec: Any, ctx: Context) -> str | None:
         """Do it; the text is the run's output, None is none."""
 
+    async def close(self) -> None:
+        """Let go of what is kept between runs (connections). The app calls it when it closes,
+        on the loop of the runs; it may be opened and run again. Safe twice."""
+
 
 class Message(Struct, frozen=True, gc=False):
     """What is to be told, and to whom. ``to`` is the target after its platform's name."""

@@ -114,6 +114,7 @@ class Book(Ledger):
         jobs, pending, opened, mint = self.jobs, self.pending, self.open, self.mint
         ids, decisions, moved = changes.ids, changes.decisions, self._moved
         decided: set[str] = set()
+        live_of: dict[str, tuple[Run, ...]] = {}  # of jobs not decided yet, and so unchanged
         previous: Row | None = None
         for queue, row in rows:
             due_at, job_id, run_id = row
@@ -134,7 +135,9 @@ class Book(Ledger):
                 continue
             live: tuple[Run, ...] = ()
             if job_id in opened:
-                live = tuple([one for one in opened[job_id].values() if one.live])
+                if job_id not in live_of:
+                    live_of[job_id] = tuple([one for one in opened[job_id].values() if one.live])
+                live = live_of[job_id]
             decision = decide(Due(job, run, live), mint)
             if decision is None:
                 left.append((queue, row))
