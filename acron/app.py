@@ -26,8 +26,8 @@ from acron.config import check_settings, home_dir, load_settings, store_url
 from acron.declared import declare, pause_orphans
 from acron.errors import InvalidJob, WrongLoop
 from acron.events import Event, Events
-from acron.manual import follow
-from acron.model import Job, Node, Run, RunState, Settings
+from acron.manual import ManualWork
+from acron.model import Job, Node, RunState, Settings
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
@@ -35,7 +35,6 @@ from acron.runtime.run import contain_children
 from acron.stores import open_store
 from acron.threads import Threads
 from acron.timetable import name_calendars
-from acron.verbs import Verbs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -49,7 +48,7 @@ log = logging.getLogger("acron")
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-class Acron(Verbs):
+class Acron(ManualWork):
     """A scheduler on this event loop.
 
     ``store``: ``"jobs.json"``, ``"memory://"`` or a Store; default: the settings'. ``app`` names
@@ -229,55 +228,6 @@ class Acron(Verbs):
         if self._store is not None:
             _ = self.store  # of this loop only
         return self._events.subscribe()
-
-    async def run_now(
-        self, ref: str, *, kwargs: Mapping[str, Any] | None = None, wait: bool = False
-    ) -> Run:
-        """Run a job once, now, beside its schedule; also while it is paused.
-
-        ``kwargs`` are arguments of its function for this run only; they win over the job's.
-        Returns the pending run once it is durable; with ``wait``, at its end. Raises
-        JobConflict while the job is running, unless its ``overlap`` allows it, and InvalidJob
-        for arguments that the function does not take.
-        """
-        run = await self._enqueue(ref, kwargs)
-        if not wait:
-            return run
-        return await self.wait(run.id)
-
-    async def run_here(self, ref: str, *, kwargs: Mapping[str, Any] | None = None) -> Run:
-        """``run_now`` in this process, without a trigger (see ``attached``): its end.
-
-        Raises InvalidJob when no action of this process can run the job.
-        """
-        job = await self._able(ref)
-        run = await self._enqueue(job.id, kwargs)
-        while (run := await self.get_run(run.id)).state == "pending":
-            if not await self._firing().tick_one(run.job_id):
-                await self._wait_for(run.id)
-        return await self.wait(run.id)
-
-    async def backfill_here(self, batch: str, ref: str) -> None:
-        """Run what waits of a backfill in this process, without a trigger (see ``attached``), to
-        its end. Raises InvalidJob when no action of this process can run the job."""
-        job = await self._able(ref)
-        while waiting := await self.unfinished(batch, job.id):
-            if not await self._firing().tick_one(job.id):
-                first = next((run for run in waiting if run.state is RunState.RUNNING), waiting[-1])
-                await self._wait_for(first.id)
-
-    async def _able(self, ref: str) -> Job:
-        job = await self.get(ref)
-        if job.action.needs not in self._firing().can_run:
-            message = f"job {job.id!r} needs {job.action.needs!r}, which this process does not have"
-            raise InvalidJob(message, job_id=job.id, where="$.call")
-        return job
-
-    async def follow(self, run_id: str) -> AsyncIterator[str]:
-        """What a run says, as it says it, ending with the run. A command is heard while it goes
-        on, on the same machine; everything else at its end. Raises JobNotFound."""
-        async for text in follow(self, self._live, run_id):
-            yield text
 
     async def _wait_for(self, run_id: str) -> None:
         if self._runtime is None or run_id not in self._runtime.attempts:

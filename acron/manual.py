@@ -1,200 +1,159 @@
-"""Work by hand: backfills, and listening to a run that goes on."""
+"""The verbs of work by hand: runs beside the schedule, backfills, listening to a run."""
 
 from __future__ import annotations
 
 import asyncio
 import codecs
-import math
-from collections import Counter
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from acron.errors import InvalidJob, JobNotFound
-from acron.model import Decision, Job, Run, RunState
-from acron.occurrences import ALL
-from acron.timetable import TICK, timetable
+from acron import backfill as work
+from acron.errors import InvalidJob, JobConflict, JobNotFound
+from acron.model import OUTPUT_LIMIT, Decision, Run, RunState
+from acron.specs import Call
+from acron.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
-    from acron.abc import Store
     from acron.actions.live import LiveFiles
-    from acron.app import Acron
+    from acron.backfill import Backfill
+    from acron.model import Job
+    from acron.runtime import Runtime
 
-#: Instants in one backfill.
-MOST = 10_000
-#: Runs written in one transaction.
-PART = 500
 #: Seconds between two looks at a run that is followed.
 LOOK = 0.2
-
-_DONE = frozenset({RunState.SUCCEEDED, RunState.PENDING, RunState.RUNNING})
-_AT_WORK = frozenset({RunState.PENDING, RunState.RUNNING})
-
-
-class Backfill(Struct, frozen=True, kw_only=True):
-    """What a backfill has put to work: ``runs`` new pending runs, the last one due at
-    ``last_due_at``. ``already`` instants have succeeded, wait or run. ``batch`` is what the runs
-    are found by; None when there is nothing to do."""
-
-    job_id: str
-    batch: str | None
-    runs: int
-    already: int
-    last_due_at: datetime | None = None
+#: Characters that are looked for in an output, to tell where what was followed ends in it.
+_REMEMBERED = 1000
 
 
-async def backfill(
-    store: Store,
-    job: Job,
-    now: datetime,
-    since: datetime,
-    until: datetime,
-    *,
-    rate: float,
-    again: bool,
-) -> Backfill:
-    """See ``Verbs.backfill``."""
-    if not (math.isfinite(rate) and rate > 0):
-        raise ValueError("rate is a number of runs a second, more than 0")
-    instants = _instants(job, now, since, until)
-    written = taken = 0
-    batch: str | None = None
-    due_at = None
-    pace = None
-    for start in range(0, len(instants), PART):
-        part = instants[start : start + PART]
-        ledger = await store.runs(job.id, limit=ALL)
-        if pace is None:
-            pace = timedelta(seconds=max(1 / rate, _lasting(job, ledger)))
-        writer = _Part(job, part, ledger, batch, now + pace * written, pace, again=again)
-        runs = (await store.write([job.id], writer.change, now))[0].runs
-        taken += len(part) - len(runs)
-        written += len(runs)
-        if runs:
-            batch, due_at = runs[0].batch, runs[-1].due_at
-    return Backfill(job_id=job.id, batch=batch, runs=written, already=taken, last_due_at=due_at)
+class ManualWork(Verbs):
+    """What people ask for beside the schedule. It obeys overlap, and ignores pauses."""
 
+    _live: LiveFiles
 
-def _instants(job: Job, now: datetime, since: datetime, until: datetime) -> list[datetime]:
-    if since.tzinfo is None or until.tzinfo is None:
-        raise ValueError("since and until are aware datetimes")
-    if until <= since:
-        raise ValueError("until must be later than since")
-    schedule = timetable(job)
-    # Beyond its cursor a scheduled job still fires by itself; a one-shot does once it is resumed.
-    rests = job.state != "scheduled" and schedule.recurring
-    end = now if rests or job.completed or job.cursor is None else job.cursor
-    last = min(until - TICK, end)
-    count = schedule.count(since - TICK, last) if since <= last else 0
-    if count > MOST:
-        split = schedule.upcoming(since - TICK, MOST + 1)[-1]
-        message = (
-            f"{count:,} instants are more than the {MOST:,} of one backfill; "
-            f"go in steps, the first one until {split.isoformat().replace('+00:00', 'Z')}"
-        )
-        raise InvalidJob(message, job_id=job.id, where="$.until")
-    return schedule.upcoming(since - TICK, count)
+    @abstractmethod
+    def _firing(self) -> Runtime:
+        """The runtime of this process. Raises WrongLoop when it fires nothing."""
 
+    async def run_now(
+        self, ref: str, *, kwargs: Mapping[str, Any] | None = None, wait: bool = False
+    ) -> Run:
+        """Run a job once, now, beside its schedule; also while it is paused.
 
-def _lasting(job: Job, ledger: Sequence[Run]) -> float:
-    """How long a run must be waited for before the next may start: as long as the newest took.
-    More runs due than can start would only be looked at again and again."""
-    if job.policy.overlap == "allow":
-        return 0.0
-    newest = [run for run in ledger if run.finished_at and run.started_at][:20]
-    took = sorted((run.finished_at - run.started_at).total_seconds() for run in newest)  # type: ignore[operator]
-    return took[len(took) // 2] if took else 0.0
+        ``kwargs`` are arguments of its function for this run only; they win over the job's.
+        Returns the pending run once it is durable; with ``wait``, at its end. Raises
+        JobConflict while the job is running, unless its ``overlap`` allows it, and InvalidJob
+        for arguments that the function does not take.
+        """
+        run = await self._enqueue(ref, kwargs)
+        if not wait:
+            return run
+        return await self.wait(run.id)
 
+    async def run_here(self, ref: str, *, kwargs: Mapping[str, Any] | None = None) -> Run:
+        """``run_now`` in this process, without a trigger (see ``attached``): its end.
 
-class _Part:
-    """At most ``PART`` runs of a backfill, decided inside the store's transaction."""
+        Raises InvalidJob when no action of this process can run the job.
+        """
+        job = await self._able(ref)
+        run = await self._enqueue(job.id, kwargs)
+        while (run := await self.get_run(run.id)).state == "pending":
+            if not await self._firing().tick_one(run.job_id):
+                await self._wait_for(run.id)
+        return await self.wait(run.id)
 
-    def __init__(
+    async def backfill_here(self, batch: str, ref: str) -> None:
+        """Run what waits of a backfill in this process, without a trigger (see ``attached``), to
+        its end. Raises InvalidJob when no action of this process can run the job."""
+        job = await self._able(ref)
+        while waiting := await self.unfinished(batch, job.id):
+            if not await self._firing().tick_one(job.id):
+                first = next((run for run in waiting if run.state is RunState.RUNNING), waiting[-1])
+                await self._wait_for(first.id)
+
+    async def _able(self, ref: str) -> Job:
+        job = await self.get(ref)
+        if job.action.needs not in self._firing().can_run:
+            message = f"job {job.id!r} needs {job.action.needs!r}, which this process does not have"
+            raise InvalidJob(message, job_id=job.id, where="$.call")
+        return job
+
+    async def follow(self, run_id: str) -> AsyncIterator[str]:
+        """What a run says, as it says it, ending with the run. A command is heard while it goes
+        on, on the same machine; everything else at its end. Raises JobNotFound."""
+        async for text in _follow(self, self._live, run_id):
+            yield text
+
+    async def _enqueue(self, ref: str, kwargs: Mapping[str, Any] | None = None) -> Run:
+        """A pending run, due now: whoever can runs it."""
+        job = await self.get(ref)
+        own = dict(kwargs) if kwargs else None
+        if own is not None:
+            self._check_kwargs(job, own)
+        now = self.clock.now()
+
+        def change(
+            _: str, old: Job | None, runs: Sequence[Run], mint: Callable[[], int]
+        ) -> Decision:
+            if old is None:
+                raise JobNotFound(job.id)
+            if runs and old.policy.overlap == "skip":
+                message = f"job {old.id!r} is running: {runs[0].id}"
+                raise JobConflict(message, job_id=old.id)
+            run = Run(id=f"r{mint()}", job_id=old.id, due_at=now, kwargs=own)
+            return Decision(old, runs=(run,))
+
+        decision = (await self.store.write([job.id], change, now))[0]
+        return decision.runs[0]
+
+    def _check_kwargs(self, job: Job, own: dict[str, Any]) -> None:
+        if not isinstance(job.action, Call):
+            message = f"job {job.id!r} calls no function, and so takes no arguments"
+            raise InvalidJob(message, job_id=job.id, where="$.kwargs")
+        self.check(replace(job, action=replace(job.action, kwargs=job.action.kwargs | own)))
+
+    async def backfill(
         self,
-        job: Job,
-        instants: Sequence[datetime],
-        ledger: Sequence[Run],
-        batch: str | None,
-        due_at: datetime,
-        pace: timedelta,
+        ref: str,
+        since: datetime,
+        until: datetime,
         *,
-        again: bool,
-    ) -> None:
-        self._job = job
-        self._instants = instants
-        self._ledger = ledger
-        self._batch = batch
-        self._due_at = due_at
-        self._pace = pace
-        self._left_out = _AT_WORK if again else _DONE
+        rate: float = 10.0,
+        again: bool = False,
+    ) -> Backfill:
+        """Run the instants of a job's schedule in ``since <= instant < until`` that have no
+        succeeded run; with ``again``, all of them. Also while the job is paused.
 
-    def change(
-        self, _: str, job: Job | None, opened: Sequence[Run], mint: Callable[[], int]
-    ) -> Decision:
-        if job is None:
-            raise JobNotFound(self._job.id)
-        attempts: Counter[datetime] = Counter()
-        taken: set[datetime] = set()
-        for run in (*self._ledger, *opened):
-            at = run.scheduled_at
-            if at is not None:
-                attempts[at] = max(attempts[at], run.attempt)
-                if run.state in self._left_out:
-                    taken.add(at)
-        wanted = [at for at in self._instants if at not in taken]
-        if not wanted:
-            return Decision(job)
-        batch = self._batch or f"b{mint()}"
-        runs = tuple(
-            Run(
-                id=f"r{mint()}",
-                job_id=job.id,
-                scheduled_at=at,
-                attempt=attempts[at] + 1,
-                due_at=self._due_at + self._pace * number,
-                batch=batch,
-            )
-            for number, at in enumerate(wanted)
-        )
-        return Decision(job, runs=runs)
+        They become pending runs, durable at once, due one after another: at most ``rate`` a
+        second, and no faster than the job's newest runs took unless it allows overlap. What
+        waits or runs already is left out, so that the same call again changes nothing.
+        Instants that the schedule itself still owes are left to it. The job's count and its
+        next instant stay. Raises JobNotFound, InvalidJob for more than 10,000 instants, and
+        ValueError.
+        """
+        job = await self.get(ref)
+        now = self.clock.now()
+        return await work.backfill(self.store, job, now, since, until, rate=rate, again=again)
+
+    async def unfinished(self, batch: str, job_id: str | None = None) -> list[Run]:
+        """The pending and running runs of a backfill."""
+        async with self._reading() as store:
+            return await work.unfinished(store, batch, job_id)
+
+    async def cancel_batch(self, batch: str) -> int:
+        """Cancel what still waits of a backfill; how many runs. What runs goes on.
+
+        Raises JobNotFound when nothing of it is in the ledger.
+        """
+        return await work.cancel_batch(self.store, batch, self.clock.now())
 
 
-async def unfinished(store: Store, batch: str, job_id: str | None) -> list[Run]:
-    """The pending and running runs of a backfill."""
-    found = [
-        run
-        for state in (RunState.PENDING, RunState.RUNNING)
-        for run in await store.runs(job_id, state=state, limit=ALL)
-    ]
-    return [run for run in found if run.batch == batch]
-
-
-async def cancel_batch(store: Store, batch: str, now: datetime) -> int:
-    """See ``Verbs.cancel_batch``."""
-    waiting = await store.runs(state=RunState.PENDING, limit=ALL)
-    jobs = {run.job_id for run in waiting if run.batch == batch}
-    if not jobs and not any(run.batch == batch for run in await store.runs(limit=ALL)):
-        raise JobNotFound(batch, kind="backfill")
-
-    def change(_: str, job: Job | None, opened: Sequence[Run], __: Callable[[], int]) -> Decision:
-        stopped = tuple(
-            replace(run, state=RunState.CANCELLED, finished_at=now, error=f"{batch} was cancelled")
-            for run in opened
-            if run.batch == batch and run.state is RunState.PENDING
-        )
-        return Decision(job, runs=stopped)
-
-    decisions = await store.write(sorted(jobs), change, now) if jobs else []
-    return sum(len(decision.runs) for decision in decisions)
-
-
-async def follow(app: Acron, live: LiveFiles, run_id: str) -> AsyncIterator[str]:
-    """See ``Acron.follow``."""
+async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str]:
+    """See ``ManualWork.follow``."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     said = ""
     start = 0
@@ -214,10 +173,6 @@ async def follow(app: Acron, live: LiveFiles, run_id: str) -> AsyncIterator[str]
         yield rest
 
 
-#: Characters that are looked for in an output, to tell where what was followed ends in it.
-_REMEMBERED = 1000
-
-
 def _rest(output: str, said: str) -> str:
     """What of ``output`` comes after ``said``, the end of what was followed."""
     if not said:
@@ -225,4 +180,6 @@ def _rest(output: str, said: str) -> str:
     at = output.rfind(said)
     if at >= 0:
         return output[at + len(said) :]
-    return f"\n[…]\n{output[-_REMEMBERED:]}"  # the file had less, or the output's middle was cut
+    if len(output.encode()) < OUTPUT_LIMIT - 200:
+        return output  # another's: what was followed was the script of a prompt
+    return f"\n[…]\n{output[-_REMEMBERED:]}"  # the output's middle was cut

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
-from acron import manual
 from acron.errors import AmbiguousJob, InvalidJob, JobConflict, JobNotFound
 from acron.model import Decision, Run, RunState
 from acron.occurrences import history, occurrences
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from acron.abc import Action, Store
     from acron.clock import Clock
-    from acron.manual import Backfill
     from acron.model import Job, Occurrence, Skip
     from acron.specs import ActionSpec
 
@@ -290,6 +288,17 @@ class Verbs(ABC):
             raise JobNotFound(run_id, kind="run")
         return run
 
+    async def _newest_output(self, ref: str) -> str | None:
+        """The newest output of a job that says something, for ``context_from``."""
+        try:
+            job_id = await self._ledger_id(ref)
+        except (JobNotFound, AmbiguousJob) as error:
+            log.warning("context_from: %s", one_line(str(error)))
+            return None
+        async with self._reading() as store:
+            runs = await store.runs(job_id, state=RunState.SUCCEEDED, limit=50)
+        return next((run.output for run in runs if not is_silent(run.output)), None)
+
     async def upcoming(self, ref: str, count: int = 5) -> list[datetime]:
         """The job's next instants, UTC; none while it is paused."""
         job = await self.get(ref)
@@ -322,81 +331,7 @@ class Verbs(ABC):
             problems=problems,
         )
 
-    # --- manual work ---
-
-    async def _enqueue(self, ref: str, kwargs: Mapping[str, Any] | None = None) -> Run:
-        """A pending run, due now: whoever can runs it."""
-        job = await self.get(ref)
-        own = dict(kwargs) if kwargs else None
-        if own is not None:
-            self._check_kwargs(job, own)
-        now = self.clock.now()
-
-        def change(
-            _: str, old: Job | None, runs: Sequence[Run], mint: Callable[[], int]
-        ) -> Decision:
-            if old is None:
-                raise JobNotFound(job.id)
-            if runs and old.policy.overlap == "skip":
-                message = f"job {old.id!r} is running: {runs[0].id}"
-                raise JobConflict(message, job_id=old.id)
-            run = Run(id=f"r{mint()}", job_id=old.id, due_at=now, kwargs=own)
-            return Decision(old, runs=(run,))
-
-        decision = (await self.store.write([job.id], change, now))[0]
-        return decision.runs[0]
-
-    def _check_kwargs(self, job: Job, own: dict[str, Any]) -> None:
-        if not isinstance(job.action, Call):
-            message = f"job {job.id!r} calls no function, and so takes no arguments"
-            raise InvalidJob(message, job_id=job.id, where="$.kwargs")
-        self.check(replace(job, action=replace(job.action, kwargs=job.action.kwargs | own)))
-
-    async def backfill(
-        self,
-        ref: str,
-        since: datetime,
-        until: datetime,
-        *,
-        rate: float = 10.0,
-        again: bool = False,
-    ) -> Backfill:
-        """Run the instants of a job's schedule in ``since <= instant < until`` that have no
-        succeeded run; with ``again``, all of them. Also while the job is paused.
-
-        They become pending runs, durable at once, due one after another: at most ``rate`` a
-        second, and no faster than the job's newest runs took unless it allows overlap. What
-        waits or runs already is left out, so that the same call again changes nothing.
-        Instants that the schedule itself still owes are left to it. The job's count and its
-        next instant stay. Raises JobNotFound, InvalidJob for more than 10,000 instants, and
-        ValueError.
-        """
-        job = await self.get(ref)
-        now = self.clock.now()
-        return await manual.backfill(self.store, job, now, since, until, rate=rate, again=again)
-
-    async def unfinished(self, batch: str, job_id: str | None = None) -> list[Run]:
-        """The pending and running runs of a backfill."""
-        async with self._reading() as store:
-            return await manual.unfinished(store, batch, job_id)
-
-    async def cancel_batch(self, batch: str) -> int:
-        """Cancel what still waits of a backfill; how many runs. What runs goes on.
-
-        Raises JobNotFound when nothing of it is in the ledger.
-        """
-        return await manual.cancel_batch(self.store, batch, self.clock.now())
-
-    async def _newest_output(self, ref: str) -> str | None:
-        """The newest output of a job that says something, for ``context_from``."""
-        try:
-            job_id = await self._ledger_id(ref)
-        except (JobNotFound, AmbiguousJob) as error:
-            log.warning("context_from: %s", one_line(str(error)))
-            return None
-        async with self._reading() as store:
-            runs = await store.runs(job_id, state=RunState.SUCCEEDED, limit=50)
-        return next((run.output for run in runs if not is_silent(run.output)), None)
+    # --- runs ---
 
     async def cancel(self, run_id: str) -> Run:
         """Stop one run, wherever it is. Returns it as it is now. Raises JobNotFound."""

@@ -28,7 +28,8 @@ class CallAction(Action):
     that one returns is awaited on the loop. Arguments are the job's ``kwargs`` turned into what
     the annotations say; a parameter that is not among them gets the object provided for its
     class, and one named ``ctx``, or annotated so, the run's Context. A run's own ``kwargs`` win
-    over the job's. A text returned is the output, None is none, another JSON value is JSON text, anything else ``str()`` of it.
+    over the job's. A text returned is the output, None is none, another JSON value is JSON text,
+    anything else ``str()`` of it.
 
     A job whose function is not registered here is not an error: another program on the same
     store may have it.

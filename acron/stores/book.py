@@ -135,9 +135,10 @@ class Book(Ledger):
                 continue
             live: tuple[Run, ...] = ()
             if job_id in opened:
-                if job_id not in live_of:
-                    live_of[job_id] = tuple([one for one in opened[job_id].values() if one.live])
-                live = live_of[job_id]
+                live = live_of.get(job_id) or tuple(
+                    [one for one in opened[job_id].values() if one.live]
+                )
+                live_of[job_id] = live
             decision = decide(Due(job, run, live), mint)
             if decision is None:
                 left.append((queue, row))
