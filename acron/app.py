@@ -139,6 +139,7 @@ class Acron(ManualWork):
         Raises InvalidJob for a second one, and for a function that takes no prompt.
         """
         self._prompt.register(function)
+        self._offer_more()
         return function
 
     def provide(self, *objects: object) -> None:
@@ -148,8 +149,11 @@ class Acron(ManualWork):
         """
         self._call.provide(*objects)
         self._prompt.provide(*objects)
+        self._offer_more()
+
+    def _offer_more(self) -> None:
         if self._runtime is not None:
-            self._runtime.wake()  # a job that waited for its method may be owed
+            self._runtime.wake()  # a job that waited for its method, or its agent, may be owed
 
     def _name_of(self, function: Callable[..., Any]) -> str:
         return self._call.name_of(function)

@@ -163,9 +163,7 @@ def _row(row: Run | Skip, tz: str) -> tuple[str, ...]:
 def output(
     target: Target,
     run_id: RunId,
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Print as it comes, to the run's end.")
-    ] = False,  # noqa: FBT002
+    follow: Annotated[bool, typer.Option("--follow", help="Print it as it comes.")] = False,  # noqa: FBT002
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Print what a run said. With --follow, exit code 1 when it has not succeeded."""
