@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MOST = 10_000
 #: Runs written in one transaction.
 PART = 500
+#: Seconds that a run is thought to take, of a job that has never run and may not overlap.
+ASSUMED = 1.0
 
 _DONE = frozenset({RunState.SUCCEEDED, RunState.PENDING, RunState.RUNNING})
 _AT_WORK = frozenset({RunState.PENDING, RunState.RUNNING})
@@ -96,13 +98,15 @@ def _instants(job: Job, now: datetime, since: datetime, until: datetime) -> list
 
 
 def _lasting(job: Job, ledger: Sequence[Run]) -> float:
-    """How long a run must be waited for before the next may start: as long as the newest took.
-    More runs due than can start would only be looked at again and again."""
+    """Seconds to leave a run before the next one is due: what nine of ten of the newest took.
+    What is due and cannot start is looked at again and again, and that would cost much."""
     if job.policy.overlap == "allow":
         return 0.0
     newest = [run for run in ledger if run.finished_at and run.started_at][:20]
+    if not newest:
+        return ASSUMED
     took = sorted((run.finished_at - run.started_at).total_seconds() for run in newest)  # type: ignore[operator]
-    return took[len(took) // 2] if took else 0.0
+    return took[len(took) * 9 // 10]
 
 
 class _Part:

@@ -129,7 +129,8 @@ class ManualWork(Verbs):
         succeeded run; with ``again``, all of them. Also while the job is paused.
 
         They become pending runs, durable at once, due one after another: at most ``rate`` a
-        second, and no faster than the job's newest runs took unless it allows overlap. What
+        second, and no faster than the job's newest runs took unless it allows overlap (one a
+        second when it has never run). What
         waits or runs already is left out, so that the same call again changes nothing.
         Instants that the schedule itself still owes are left to it. The job's count and its
         next instant stay. Raises JobNotFound, InvalidJob for more than 10,000 instants, and

@@ -73,6 +73,7 @@ class TestLayers:
             "max_threads": "3",
             "retention_days": "0.5",
             "retention_runs": "9",
+            "http_allow_private": "1",
         }
         tables = {"calendars"}  # these have names of their own: only the file can hold them
         assert set(texts) | tables == set(Settings.__struct_fields__)

@@ -185,6 +185,11 @@ async def test_rate_and_overlap(acron_time: VirtualTime) -> None:
     async with host.app as app:
         first = await host.add()
         await app.pause("job")
+        unknown = await app.backfill("job", first - 20 * HOUR, first, rate=2)
+        assert unknown.last_due_at == acron_time.now() + timedelta(seconds=19)
+        await app.cancel_batch(unknown.batch or "")
+        await app.run_now("job", wait=True)
+        host.begun.clear()
         begun = await app.backfill("job", first - 20 * HOUR, first, rate=2)
         assert begun.last_due_at == acron_time.now() + timedelta(seconds=9.5)
         await acron_time.advance(30)

@@ -50,7 +50,7 @@ class _Kind(Generic[T]):
 
 _Open = tuple[Run, ...]
 _DUE_JOB = _Kind(tuple[Job, _Open])
-_DUE_RUN = _Kind(tuple[Job, Run, _Open])
+_DUE_RUN = _Kind(tuple[Job, Run])
 _END = _Kind(tuple[Run, Job | None, int])
 _JOB_AND_OPEN = _Kind(tuple[Job | None, _Open])
 _raw = msgspec.json.Decoder(list[msgspec.Raw])
@@ -77,8 +77,8 @@ _DUE_JOBS = _LIST % (
         ORDER BY due_at, id LIMIT ?5) AS j""",
 )
 _DUE_RUNS = _LIST % (
-    f"p.job || ',' || p.run || ',' || {_OPEN % 'p.job_id'}",
-    """(SELECT r.job_id, r.data AS run, jobs.data AS job
+    "p.job || ',' || p.run",
+    """(SELECT r.data AS run, jobs.data AS job
         FROM runs AS r INDEXED BY runs_pending CROSS JOIN jobs ON jobs.id = r.job_id
         WHERE r.state = 'pending' AND r.due_at <= ?2
             AND (r.due_at, r.job_id, r.id) > (?3, ?4, ?6)
@@ -191,9 +191,12 @@ class Reader:
         after: tuple[int, str, str] | None = (_NEVER, "", "")
         while after is not None:
             asked = (can, until, *after[:2], size, after[2])
+            found = self._read(_DUE_RUN, _DUE_RUNS, asked)
+            # Once a job, not once a run: of a backfill thousands of one job's may be open.
+            opened = self.known(list({job.id for job, _ in found})) if found else {}
+            live = {job_id: _live(runs) for job_id, (_, runs) in opened.items()}
             rows: list[Row] = [
-                (run.due_at, job.id, run.id, job, run, _live(opened))
-                for job, run, opened in self._read(_DUE_RUN, _DUE_RUNS, asked)
+                (run.due_at, job.id, run.id, job, run, live.get(job.id, ())) for job, run in found
             ]
             rows.sort()
             yield from rows

@@ -101,7 +101,8 @@ async def test_one_that_does_not_close_holds_up_no_other(
 
 async def test_the_app_closes_its_actions() -> None:
     app = Acron("memory://")
-    say = app._actions["say"] = Say()
+    say = Say()
+    app._actions = {**app._actions, "say": say}
     async with app:
         await app.add("every 1h", Custom("say", {"text": "hi"}), id="say")
         assert (await app.run_now("say", wait=True)).output == "hi"
