@@ -101,8 +101,10 @@ class ManualWork(Verbs):
         ) -> Decision:
             if old is None:
                 raise JobNotFound(job.id)
-            if runs and old.policy.overlap == "skip":
-                message = f"job {old.id!r} is running: {runs[0].id}"
+            # What waits of a backfill is in nobody's way.
+            busy = [run for run in runs if run.batch is None or run.state is RunState.RUNNING]
+            if busy and old.policy.overlap == "skip":
+                message = f"job {old.id!r} is running: {busy[0].id}"
                 raise JobConflict(message, job_id=old.id)
             run = Run(id=f"r{mint()}", job_id=old.id, due_at=now, kwargs=own)
             return Decision(old, runs=(run,))
@@ -130,11 +132,10 @@ class ManualWork(Verbs):
 
         They become pending runs, durable at once, due one after another: at most ``rate`` a
         second, and no faster than the job's newest runs took unless it allows overlap (one a
-        second when it has never run). What
-        waits or runs already is left out, so that the same call again changes nothing.
-        Instants that the schedule itself still owes are left to it. The job's count and its
-        next instant stay. Raises JobNotFound, InvalidJob for more than 10,000 instants, and
-        ValueError.
+        second when it has never run). What waits or runs already is left out, so that the same
+        call again, after the first, changes nothing. Instants that the schedule itself still
+        owes are left to it. The job's count and its next instant stay. Raises JobNotFound,
+        InvalidJob for more than 10,000 instants, and ValueError.
         """
         job = await self.get(ref)
         now = self.clock.now()
@@ -169,18 +170,17 @@ async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str
         if run.state.ended:
             break
         await asyncio.sleep(LOOK)
-    rest = _rest(run.output or "", said)
+    rest = _rest(run.output or "", said, start)
     if rest:
         yield rest
 
 
-def _rest(output: str, said: str) -> str:
-    """What of ``output`` comes after ``said``, the end of what was followed."""
-    if not said:
-        return output
-    at = output.rfind(said)
-    if at >= 0:
-        return output[at + len(said) :]
-    if len(output.encode()) < OUTPUT_LIMIT - 200:
+def _rest(output: str, said: str, size: int) -> str:
+    """What of ``output`` comes after the ``size`` bytes that were followed and end in ``said``."""
+    data = output.encode(errors="backslashreplace")
+    if data[:size].decode(errors="replace").endswith(said):
+        return data[size:].decode(errors="replace")
+    if len(data) < OUTPUT_LIMIT - 200:
         return output  # another's: what was followed was the script of a prompt
-    return f"\n[…]\n{output[-_REMEMBERED:]}"  # the output's middle was cut
+    at = output.rfind(said)  # the output's middle was cut
+    return output[at + len(said) :] if at >= 0 else f"\n[…]\n{output[-_REMEMBERED:]}"

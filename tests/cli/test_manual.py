@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from acron import Acron
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     Cli = Callable[..., Any]
@@ -164,8 +165,9 @@ def test_follow_ends_with_the_exit_code_of_the_run(cli: Cli) -> None:
     assert cli("output", "r1").code == 0
 
 
-def test_status_names_what_a_parked_job_needs(cli: Cli, home: Path) -> None:
-    cli("add", "every 1h", "--call", "remind", "--id", "chat")
+@contextmanager
+def firing(home: Path) -> Iterator[None]:
+    """Another Acron at work on the same store; all that we share with it are files."""
     up, over = threading.Event(), threading.Event()
 
     async def fire() -> None:
@@ -178,10 +180,47 @@ def test_status_names_what_a_parked_job_needs(cli: Cli, home: Path) -> None:
     thread.start()
     try:
         assert up.wait(10)
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_status_names_what_a_parked_job_needs(cli: Cli, home: Path) -> None:
+    cli("add", "every 1h", "--call", "remind", "--id", "chat")
+    with firing(home):
         assert "chat (needs call:remind)" in cli("status").out
         assert cli("status", "--json").json["parked"] == ["chat"]
         assert "parked" in cli("list").out
         assert "remind()" in cli("list").out
-    finally:
-        over.set()
-        thread.join()
+
+
+def test_what_a_run_elsewhere_says_is_followed(cli: Cli, home: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    script = f"echo token=hunter2; while [ ! -e {gate} ]; do sleep 0.02; done; printf end"
+    cli("add", "every 1h", "--command", script, "--id", "job")
+    heard = threading.Event()
+
+    def open_when_it_is_heard() -> None:
+        while not heard.wait(0.02) and not list(home.glob("output/live/*.live")):
+            continue
+        gate.touch()
+
+    with firing(home):
+        run = cli("run-now", "job", "--json").json
+        assert run["state"] == "pending"
+        opener = threading.Thread(target=open_when_it_is_heard)
+        opener.start()
+        said = cli("output", run["id"], "--follow")
+        heard.set()
+        opener.join()
+    assert (said.code, said.err) == (0, "")
+    assert said.out == "token=***\nend\n"
+    assert list(home.glob("output/live/*")) == []
+
+
+def test_a_backfill_is_done_by_who_runs(cli: Cli, home: Path, hourly: str) -> None:
+    window = ("--since", "2026-11-01T00:00Z", "--until", "2026-11-01T03:00Z")
+    with firing(home):
+        said = cli("backfill", hourly, *window, "--rate", "1000")
+    assert (said.code, said.out.endswith(": 3 succeeded\n")) == (0, True)
