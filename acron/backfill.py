@@ -155,6 +155,7 @@ class _Part:
                 scheduled_at=at,
                 attempt=attempts[at] + 1,
                 due_at=self._due_at + self._pace * number,
+                key=job.policy.key,
                 batch=batch,
             )
             for number, at in enumerate(wanted)

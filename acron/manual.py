@@ -106,7 +106,7 @@ class ManualWork(Verbs):
             if busy and old.policy.overlap == "skip":
                 message = f"job {old.id!r} is running: {busy[0].id}"
                 raise JobConflict(message, job_id=old.id)
-            run = Run(id=f"r{mint()}", job_id=old.id, due_at=now, kwargs=own)
+            run = Run(id=f"r{mint()}", job_id=old.id, due_at=now, key=old.policy.key, kwargs=own)
             return Decision(old, runs=(run,))
 
         decision = (await self.store.write([job.id], change, now))[0]
