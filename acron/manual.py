@@ -13,7 +13,7 @@ from acron import backfill as work
 from acron.errors import InvalidJob, JobConflict, JobNotFound
 from acron.model import OUTPUT_LIMIT, Decision, Run, RunState
 from acron.specs import Call
-from acron.verbs import Verbs
+from acron.verbs import Verbs, held_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -104,8 +104,7 @@ class ManualWork(Verbs):
             # What waits of a backfill is in nobody's way.
             busy = [run for run in runs if run.batch is None or run.state is RunState.RUNNING]
             if busy and old.policy.overlap == "skip":
-                message = f"job {old.id!r} is running: {busy[0].id}"
-                raise JobConflict(message, job_id=old.id)
+                raise JobConflict(held_by(old, busy[0]), job_id=old.id)
             run = Run(id=f"r{mint()}", job_id=old.id, due_at=now, key=old.policy.key, kwargs=own)
             return Decision(old, runs=(run,))
 

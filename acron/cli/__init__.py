@@ -19,8 +19,10 @@ from acron.cli import (  # noqa: F401 (each declares verbs)
     daemon,
     demo,
     forecast,
+    incidents,
     jobs,
     moving,
+    pausing,
     runs,
 )
 from acron.cli.base import Usage, app
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 VERBS = (
     *("run", "status", "tick"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
-    *("run-now", "backfill", "cancel", "runs", "output"),
+    *("run-now", "backfill", "cancel", "runs", "output", "incidents"),
     *("next", "explain", "simulate", "demo"),
     *("export", "import"),
 )
