@@ -358,10 +358,8 @@ class Context:
 
 
 class Action(ABC):
-    """One kind of work.
-
-    ``run`` is awaited on the host's loop and must not block it; it may raise anything, which
-    fails that run only. It is cancelled at the job's timeout and must then clean up and end.
+    """One kind of work. ``run`` is awaited on the host's loop and must not block it; it may raise
+    anything, which fails that run only. Cancelled at the job's timeout, it cleans up and ends.
     """
 
     @property
