@@ -54,8 +54,10 @@ async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
 
 def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
     """Whether another claim at ``now`` would find something: the batch was full, or one of its
-    jobs owes a further instant already."""
+    jobs owes a further instant already, or perhaps another run of its backfill."""
     if len(decisions) >= room:
+        return True
+    if any(run.batch is not None for decision in decisions for run in decision.runs):
         return True
     dues = (decision.job.due_at for decision in decisions if decision.job is not None)
     return any(due is not None and due <= now for due in dues)
