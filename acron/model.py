@@ -371,4 +371,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_threads: int = 40
     retention_days: float = 30.0
     retention_runs: int = 1000  # a job
+    chronos_portal_url: str = ""  # the HTTP scheduler, and what it calls back
+    chronos_callback_url: str = ""
+    chronos_token: str = ""  # of the environment only: it is a secret
+    chronos_audience: str = ""  # what its calls must prove
+    chronos_issuer: str = ""
+    chronos_jwks_url: str = ""
     calendars: dict[str, tuple[str, ...]] = {}  # days off, for `except NAME` in schedules
