@@ -55,9 +55,9 @@ def resolve_cron_scheduler(settings: Settings) -> CronScheduler:
     """The provider that ``settings.provider`` names, else the built-in, with one warning.
 
     Looked up among acron's own, then as an entry point of the group ``acron.providers``, then as a
-    plugin in the home directory: a package ``plugins/<name>/`` or a module ``plugins/<name>.py``. Either gives a
-    ``CronScheduler`` subclass (instantiated without arguments), an instance, or a function
-    ``register(ctx)`` that calls ``ctx.register_cron_scheduler(provider)``.
+    plugin in the home directory: a package ``plugins/<name>/`` or a module ``plugins/<name>.py``.
+    Either gives a ``CronScheduler`` subclass (instantiated without arguments), an instance, or a
+    function ``register(ctx)`` that calls ``ctx.register_cron_scheduler(provider)``.
 
     Whatever goes wrong, SystemExit included, ends in the built-in: a scheduler is never without
     a trigger. Only KeyboardInterrupt passes: there is a person behind it, and no loop yet.
