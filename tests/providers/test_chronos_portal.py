@@ -44,9 +44,9 @@ async def serve(*answers: web.Response | float) -> AsyncIterator[tuple[Served, P
     served = Served(*answers)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", served.handle)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+    site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     portal = Portal(f"{url}/base/", "the-token", "https://agent.example")
@@ -136,8 +136,14 @@ async def test_nobody_there() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", '{"armed": 3}', '{"armed": [{"job_id": "a"}]}', '{"armed": [' + "[" * 9999]
-    + ['{"armed": [{"job_id": "a", "fire_at": "2026-12-01T09:00:00"}]}'],
+    [
+        "",
+        "[]",
+        '{"armed": 3}',
+        '{"armed": [{"job_id": "a"}]}',
+        '{"armed": [' + "[" * 9999,
+        '{"armed": [{"job_id": "a", "fire_at": "2026-12-01T09:00:00"}]}',
+    ],
 )
 async def test_a_list_that_is_none(text: str) -> None:
     async with serve(web.Response(text=text)) as (_, portal, _):

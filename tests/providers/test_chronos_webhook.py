@@ -91,12 +91,8 @@ FORGED: dict[str, Callable[[Site, float], str | None]] = {
     "no JWT": lambda site, now: "bearer-of-the-agent",
     "too long": lambda site, now: "a" * 9000,
     "deep header": lambda site, now: base64.urlsafe_b64encode(b"[" * 5000).decode() + ".e30.e30",
-    "alg none": lambda site, now: by_hand(
-        site.issuer, {"alg": "none", "kid": "k1"}, lambda _: b""
-    ),
-    "HS256": lambda site, now: by_hand(
-        site.issuer, {"alg": "HS256", "kid": "k1"}, by_public_key
-    ),
+    "alg none": lambda site, now: by_hand(site.issuer, {"alg": "none", "kid": "k1"}, lambda _: b""),
+    "HS256": lambda site, now: by_hand(site.issuer, {"alg": "HS256", "kid": "k1"}, by_public_key),
     "tampered": lambda site, now: tampered(site.issuer),
     "another key": lambda site, now: Issuer(site.issuer.clock, OTHER).token(),
     "a weak key": lambda site, now: by_hand(

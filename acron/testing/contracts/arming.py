@@ -1,11 +1,11 @@
 """The further duties of a provider that arms an outside scheduler, as tests.
 
-    class TestMine(ArmingContract):
-        def make_outside(self) -> Outside:
-            return MyFakeScheduler()  # in memory, in virtual time
+class TestMine(ArmingContract):
+    def make_outside(self) -> Outside:
+        return MyFakeScheduler()  # in memory, in virtual time
 
-        def make(self) -> CronScheduler:
-            return MyCronScheduler(self.outside)
+    def make(self) -> CronScheduler:
+        return MyCronScheduler(self.outside)
 """
 
 from __future__ import annotations
