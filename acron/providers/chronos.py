@@ -45,6 +45,8 @@ CALM = 0.2
 FIRST_PAUSE = 1.0
 #: Seconds in which what belongs to this provider ends when it is stopped.
 END = 5.0
+#: Seconds for arming at the end what was fired last.
+LAST_LOOK = 2.0
 
 _FAR = datetime.max.replace(tzinfo=UTC)
 
@@ -131,9 +133,19 @@ class ChronosCronScheduler(CronScheduler):
         stopping.add_done_callback(lambda _: (following.cancel(), mending.cancel()))
 
     async def stop(self) -> None:
-        """End what runs here and let go of connections. What is armed stays armed."""
+        """End what runs here and let go of connections. What is armed stays armed, and what was
+        fired last is armed again, if the scheduler is well: whoever stops us may count on it."""
+        firing = self._firing
         await self._end()
-        await self._portal.close()
+        try:
+            if firing is not None and self._held is not None:
+                async with asyncio.timeout(LAST_LOOK):
+                    self._want([one async for one in firing.armed(_FAR)])
+                    await self._mend()
+        except (PortalError, TimeoutError) as error:
+            logger.warning("the last arming: %s", one_line(text_of(error)))
+        finally:
+            await self._portal.close()
 
     async def _end(self) -> None:
         self._firing = None
@@ -180,14 +192,19 @@ class ChronosCronScheduler(CronScheduler):
                 await self.fire_due(one.job_id, one.instant, firing=firing)
             if late:
                 rows = [one async for one in firing.armed(_FAR)]
-            wanted: dict[str, datetime] = {}
-            for one in rows:  # by instant: the first of a job is its next
-                # What was due and is held up (an earlier run goes on) is for us to go on with.
-                if one.job_id not in wanted and (one.instant > now or self._holds(one)):
-                    wanted[one.job_id] = one.instant
-            self._wanted = wanted
-            self._dirty.set()
+            self._want(rows)
             return rows
+
+    def _want(self, rows: list[Armed]) -> None:
+        """Each job's next instant. What is due and held up (an earlier run goes on) is for us to
+        go on with."""
+        now = self._clock.now()
+        wanted: dict[str, datetime] = {}
+        for one in rows:  # by instant: the first of a job is its next
+            if one.job_id not in wanted and (one.instant > now or self._holds(one)):
+                wanted[one.job_id] = one.instant
+        self._wanted = wanted
+        self._dirty.set()
 
     def _holds(self, one: Armed) -> bool:
         """Whether the scheduler holds that very instant, as far as we know."""
@@ -207,7 +224,7 @@ class ChronosCronScheduler(CronScheduler):
                     self._held = await self._portal.held()
                 while jobs := self._differences(self._held):
                     await self._send(jobs, self._held)
-            except BaseException:
+            except PortalError:
                 self._held = None
                 raise
 
@@ -230,17 +247,16 @@ class ChronosCronScheduler(CronScheduler):
         async def work() -> None:
             for job_id in waiting:
                 instant = self._wanted.get(job_id)
+                held.pop(job_id, None)  # until it answers, and if this is cancelled
                 try:
                     if instant is None:
                         await self._portal.cancel(job_id)
-                        held.pop(job_id, None)
                     else:
                         await self._portal.arm(job_id, instant)
                         held[job_id] = instant
                 except PortalError as error:
                     if not error.refused:
                         raise
-                    held.pop(job_id, None)
                     if instant is not None:
                         self._refused[job_id] = instant
                     logger.error("%s is refused: %s", job_id, error)  # noqa: TRY400 (no traceback)

@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from acron import Acron, Context, InProcessCronScheduler, JobNotFound, Retry
+from acron import Acron, Call, Context, InProcessCronScheduler, JobNotFound, Retry
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -148,10 +148,10 @@ async def holding(start: str) -> list[Job]:
     while page := [job for job in await app.store.page(after) if job.id.startswith(start)]:
         after = page[-1].id
         found += page
-    return [job for job in found if job.due_at is not None or await calls(job)]
+    return [job for job in found if job.due_at is not None or await calling(job)]
 
 
-async def calls(job: Job) -> bool:
+async def calling(job: Job) -> bool:
     """Whether it is being called now, or will be tried again."""
     return any(not run.state.ended for run in await app.store.runs(job.id, limit=1))
 
@@ -191,7 +191,8 @@ async def cancel(request: Request) -> JSONResponse:
 
 
 async def listing(request: Request) -> JSONResponse:
-    calls = [job.action.kwargs for job in await holding(f"{agent_of(request)}.")]
+    held = await holding(f"{agent_of(request)}.")
+    calls = [job.action.kwargs for job in held if isinstance(job.action, Call)]
     armed = [{"job_id": one["job_id"], "fire_at": one["fire_at"]} for one in calls]
     return JSONResponse({"armed": armed})
 

@@ -22,6 +22,8 @@ from acron.providers.chronos_webhook import Webhook
 if TYPE_CHECKING:
     from datetime import datetime
 
+log = logging.getLogger("receiver")
+
 IDLE = os.environ.get("RECEIVER_IDLE", "30")
 AGENT = [sys.executable, "-m", "acron", "run", "--no-live", "--until-idle", IDLE]
 
@@ -34,7 +36,7 @@ class Waker:
         self.running: asyncio.Task[None] | None = None
         self.again = False
 
-    async def __call__(self, job_id: str, fire_at: datetime | None) -> Fired:
+    async def __call__(self, _job_id: str, _fire_at: datetime | None) -> Fired:
         self.again = True
         if self.running is None or self.running.done():
             self.running = asyncio.create_task(self.run())
@@ -47,7 +49,7 @@ class Waker:
             agent = await asyncio.create_subprocess_exec(*AGENT, stdin=asyncio.subprocess.DEVNULL)
             code = await agent.wait()
             if code != 0:  # it could not arm what comes next: nobody else would start it
-                logging.warning("the agent ended with %s; again in %g s", code, pause)
+                log.warning("the agent ended with %s; again in %g s", code, pause)
                 await asyncio.sleep(pause)
                 pause, self.again = min(2 * pause, 300.0), True
 

@@ -137,7 +137,7 @@ class World(Outside):
         return self.portal.changes
 
     @property
-    def trouble(self) -> str:  # type: ignore[override]
+    def trouble(self) -> str:
         return self.portal.trouble
 
     @trouble.setter

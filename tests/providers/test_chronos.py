@@ -247,3 +247,17 @@ async def test_a_call_that_is_early_is_accepted_and_waits(
     stop.set()
     await provider.stop()
     assert world.portal.closed == 1
+
+
+async def test_what_was_fired_last_is_armed_before_it_goes(
+    acron_time: VirtualTime, world: World
+) -> None:
+    app, provider = make(acron_time, world)
+
+    @app.job("every 10m")
+    async def beat() -> None: ...
+
+    async with app:
+        await acron_time.advance(minutes=10)
+        await world.call(provider, world.held()["beat"])
+    assert world.held()["beat"].instant == EPOCH.replace(minute=20)
