@@ -76,6 +76,12 @@ class TestLayers:
             "retention_runs": "9",
             "blocked_after": "0.25",
             "blocked_limit": "90",
+            "chronos_portal_url": "https://portal.example",
+            "chronos_callback_url": "http://127.0.0.1:8000",
+            "chronos_token": "secret",
+            "chronos_audience": "agent:1",
+            "chronos_issuer": "portal",
+            "chronos_jwks_url": "https://portal.example/jwks.json",
         }
         lists = {"alerts"}  # tested below
         tables = {"calendars"}  # these have names of their own: only the file can hold them
