@@ -108,6 +108,15 @@ class TestLayers:
             with pytest.raises(ConfigError, match=told):
                 load(home)
 
+    def test_a_secret_is_refused_in_the_file(self, home: Path) -> None:
+        write(home, 'chronos_token = "hunter2"')
+        with pytest.raises(ConfigError, match="set ACRON_CHRONOS_TOKEN instead") as caught:
+            load(home)
+        assert "hunter2" not in str(caught.value)
+        write(home, 'chronos_portal_url = "ftp://portal"')
+        with pytest.raises(ConfigError, match="http"):
+            load(home)
+
     def test_calendars_are_read_and_checked(self, home: Path) -> None:
         write(home, '[calendars]\ncompany = ["2026-12-24..2027-01-02", "saturday"]')
         assert load(home).calendars == {"company": ("2026-12-24..2027-01-02", "saturday")}
