@@ -97,6 +97,7 @@ class ChronosCronScheduler(CronScheduler):
         self._dirty = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._calls: dict[tuple[str, datetime | None], asyncio.Task[Fired | BaseException]] = {}
+        self._accepted: set[tuple[str, datetime | None]] = set()  # told so, and waiting
 
     @property
     def name(self) -> str:
@@ -335,7 +336,10 @@ class ChronosCronScheduler(CronScheduler):
         waits = CALM if 0 < early <= EARLY else CLAIM_TIMEOUT
         await asyncio.wait({fired}, timeout=waits)
         if not fired.done():  # it waits for its instant; a claim that takes so long is in doubt
-            return Fired.CLAIMED if waits == CALM else Fired.DRAINING
+            if waits != CALM:
+                return Fired.DRAINING
+            self._accepted.add(key)
+            return Fired.CLAIMED
         if fired.cancelled():
             return Fired.DRAINING
         answer = fired.result()
@@ -345,14 +349,22 @@ class ChronosCronScheduler(CronScheduler):
 
     async def _fire(self, key: tuple[str, datetime | None], firing: Firing) -> Fired:
         job_id, fire_at = key
+        fired = Fired.DRAINING
         try:
             fired = await self.fire_due(job_id, fire_at, firing=firing)
         finally:
             del self._calls[key]
-        if fired is not Fired.DRAINING and self._held is not None:
-            self._held.pop(job_id, None)  # a one-shot: the scheduler has let go of it
-            self._own(_contained(self.on_jobs_changed(firing=firing)), "re-arm")
+            if fired is not Fired.DRAINING or key in self._accepted:
+                self._accepted.discard(key)
+                self._let_go(job_id)
         return fired
+
+    def _let_go(self, job_id: str) -> None:
+        """A one-shot was called for and accepted: the scheduler holds it no more."""
+        if self._held is not None:
+            self._held.pop(job_id, None)
+        if self._firing is not None:
+            self._own(_contained(self.on_jobs_changed(firing=self._firing)), "re-arm")
 
 
 async def _contained(work: Coroutine[Any, Any, Any]) -> Any:

@@ -153,7 +153,7 @@ async def holding(start: str) -> list[Job]:
 
 async def calling(job: Job) -> bool:
     """Whether it is being called now, or will be tried again."""
-    return any(not run.state.ended for run in await app.store.runs(job.id, limit=1))
+    return any(not run.state.ended for run in await app.store.runs(job.id))
 
 
 async def provision(request: Request) -> JSONResponse:

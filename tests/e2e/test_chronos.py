@@ -75,6 +75,9 @@ class Service:
         self.acron.started.append(process)
         return process
 
+    def log(self) -> str:
+        return "".join(path.read_text() for path in self.folder.glob("*.log"))
+
     def armed(self) -> dict[str, str]:
         status, found = ask(f"{self.url}/api/agent-cron/list")
         assert status in {0, 200}
@@ -114,12 +117,12 @@ def test_an_agent_is_armed_called_and_armed_again(service: Service) -> None:
     acron("remove", "later")
     acron.until(lambda: "later" not in service.armed())
     assert ask(f"{service.agent}/api/cron/fire", {"job_id": "tea"})[0] == 401
-    acron.stop(daemon)
+    told = acron.stop(daemon)
     runs = acron.runs("tea")
     instants = [run["scheduled_at"] for run in runs]
     assert len(set(instants)) == len(instants)
     assert max(run["lateness"] for run in runs) < 10
-    assert set(service.armed()) == {"tea"}, "what is armed stays armed"
+    assert set(service.armed()) == {"tea"}, told + service.log()
 
 
 def test_nothing_runs_between_two_fires(service: Service) -> None:

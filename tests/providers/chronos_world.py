@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.clock import Clock
-    from acron.providers.chronos_webhook import Webhook
 
 SETTINGS = Settings(
     provider="chronos",
@@ -165,7 +164,7 @@ class World(Outside):
 
 
 async def post(
-    webhook: Webhook,
+    webhook: Any,
     token: str | None,
     body: bytes | list[bytes],
     *,

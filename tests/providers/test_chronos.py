@@ -261,3 +261,19 @@ async def test_what_was_fired_last_is_armed_before_it_goes(
         await acron_time.advance(minutes=10)
         await world.call(provider, world.held()["beat"])
     assert world.held()["beat"].instant == EPOCH.replace(minute=20)
+
+
+async def test_a_call_that_waits_when_it_is_stopped_is_armed_again(
+    acron_time: VirtualTime, world: World
+) -> None:
+    firing = FakeJobs({"a": 20.0})
+    provider = world.provider(acron_time.clock)
+    stop = asyncio.Event()
+    await provider.start(stop, firing=firing)
+    world.lose("a")
+    await world.call(provider, Armed("a", firing.at(20.0)))
+    assert (world.statuses, world.held()) == ([202], {})
+    stop.set()
+    await provider.stop()
+    assert world.held() == {"a": Armed("a", firing.at(20.0))}
+    assert firing.claims == []
