@@ -12,6 +12,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from acron.model import Decision
+from acron.scans import every_job, upcoming
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from acron.model import Decision, Due, End, Job, Node, Run, RunState, Skip
+    from acron.model import Due, End, Job, Node, Run, RunState, Skip
 
     Decide = Callable[[Due, Callable[[], int]], Decision | None]
     Settle = Callable[[Job | None, Run, End, Callable[[], int]], Decision]
@@ -46,6 +50,13 @@ class Armed(Struct, frozen=True):
     instant: datetime
 
 
+class Answer(Struct, frozen=True):
+    """What became of one trigger of several, and the job's next instant: to be armed now."""
+
+    fired: Fired
+    next: datetime | None = None
+
+
 class Firing(Protocol):
     """The runtime as a provider sees it. Time, heartbeats and drain state are the runtime's."""
 
@@ -68,9 +79,14 @@ class Firing(Protocol):
         """Claim and start one job's owed instant. Waits for a trigger early by up to 30 s."""
         ...
 
-    def armed(self, until: datetime) -> AsyncIterator[Armed]:
-        """All instants to be armed outside, up to ``until``, in order. Reading it to its end
-        tells the runtime that this provider has armed."""
+    async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
+        """Triggers that came together: all that is due is claimed at once. An answer each; EARLY
+        by however little (hold it), and DRAINING also when an instant stays owed."""
+        ...
+
+    def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
+        """All instants to be armed outside, later than ``since``, up to ``until``, in order: the
+        next of each job and pending run. Reading it to its end says that this provider armed."""
         ...
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
@@ -86,6 +102,9 @@ class CronScheduler(ABC):
     that raises, hangs or returns without having armed is replaced by the built-in, with a
     warning: never without a trigger, never two.
     """
+
+    #: Seconds after which the runtime fires what this provider missed; None: it misses nothing.
+    sweep_after: float | None = 600.0
 
     @property
     @abstractmethod
@@ -106,6 +125,11 @@ class CronScheduler(ABC):
         ``firing.armed`` to its end. Whatever else happens, fires go through ``firing``.
         ``interval`` is the longest sleep between two looks, in seconds.
         """
+
+    async def ready(self) -> bool:
+        """Asked, for 5 s at most, while the built-in stands in after a failure: True to be
+        started again, False to stay out; raise ProviderDown to say why it is too early."""
+        return False
 
     async def stop(self) -> None:
         """Release what is held outside (servers, consumers). Safe before start, and twice."""
@@ -179,12 +203,7 @@ class Store(ABC):
 
     async def on_start(self) -> list[Job]:
         """The jobs of ``@reboot``. By default found among all; a store of millions knows better."""
-        found: list[Job] = []
-        after = ""
-        while page := await self.page(after):
-            after = page[-1].id
-            found += [job for job in page if "@reboot" in job.bound]
-        return found
+        return [job async for job in every_job(self) if "@reboot" in job.bound]
 
     # firing
 
@@ -234,6 +253,17 @@ class Store(ABC):
         """End a pending run as ``cancelled``; flag a running one for its node, which sees
         ``changed``. Returns the run as it is now, None when there is no such run."""
 
+    async def get_many(self, ids: Collection[str]) -> dict[str, Job]:
+        """Those of these jobs that are there, by id."""
+        return {job_id: job for job_id in ids if (job := await self.get(job_id)) is not None}
+
+    async def upcoming(
+        self, since: datetime | None, until: datetime
+    ) -> AsyncIterator[tuple[datetime, str]]:
+        """``(due_at, job id)`` of jobs and pending runs later than ``since``, up to ``until``."""
+        for row in await upcoming(self, since, until):
+            yield row
+
     # the ledger
 
     @abstractmethod
@@ -268,6 +298,12 @@ class Store(ABC):
     @abstractmethod
     async def nodes(self) -> list[Node]:
         """Every node known, ``alive`` as the store can prove it now."""
+
+    async def request_drain(self, node: Node) -> None:
+        """Ask ``node`` to take no more. It may overwrite that with a beat, unseen: ask again."""
+        await self.beat(replace(node, drain_requested=True))
+        ids = [job.id for job in await self.page(limit=1)]
+        await self.write(ids, lambda _, job, *__: Decision(job), node.started_at)  # that is news
 
     @abstractmethod
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)

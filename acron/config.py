@@ -30,8 +30,16 @@ PREFIX = "ACRON_"
 
 _TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 #: Fields in seconds, which may be written as a length of time: ``"5m"``.
-_SECONDS = frozenset({"interval", "drain_timeout"})
-_AT_LEAST = {"drain_timeout": 0, "max_running": 1, "max_threads": 1, "retention_runs": 1}
+_SECONDS = frozenset({"interval", "drain_timeout", "sweep_after"})
+_AT_LEAST = {
+    "drain_timeout": 0,
+    "max_running": 1,
+    "max_threads": 1,
+    "nats_arm_rate": 1,
+    "nats_replicas": 1,
+    "retention_runs": 1,
+    "sweep_after": 0,
+}
 _POSITIVE = frozenset({"interval", "retention_days"})
 
 

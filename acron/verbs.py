@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from acron.abc import Action, Store
     from acron.clock import Clock
-    from acron.model import Job, Occurrence, Skip
+    from acron.model import Job, Node, Occurrence, Skip
     from acron.specs import ActionSpec
 
 OnConflict = Literal["error", "replace", "keep"]
@@ -290,6 +290,12 @@ class Verbs(ABC):
         return (
             schedule.upcoming(job.cursor, left) if schedule.next_after(job.cursor) else [job.due_at]
         )
+
+    async def nodes(self) -> list[Node]:
+        """The processes that use this store, as each last described itself; the dead are kept
+        until another's upkeep forgets them."""
+        async with self._reading() as store:
+            return await store.nodes()
 
     async def status(self) -> Status:
         """Whether jobs fire, and if not, why."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import logging
@@ -25,6 +26,10 @@ logger = logging.getLogger("acron.providers")
 
 GROUP = "acron.providers"
 BUILTIN = frozenset({"", "builtin", "in-process", "inprocess"})
+#: Those in this folder, by name: a module each, with ``register(ctx)``. Imported when asked for.
+OURS = {
+    "nats": "acron.providers.nats",
+}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 
 
@@ -85,6 +90,8 @@ def _warn(name: str, reason: str, error: BaseException | None = None) -> None:
 def _load(name: str, settings: Settings) -> CronScheduler:
     if not _NAME.fullmatch(name):
         raise _Unusable("is not a provider's name (letters, digits, - and _)")
+    if name in OURS:
+        return _provider(importlib.import_module(OURS[name]), PluginContext(settings))
     entry = next(iter(entry_points(group=GROUP, name=name)), None)
     found = _import_plugin(name, _plugins(settings)) if entry is None else entry.load()
     return _provider(found, PluginContext(settings))

@@ -18,20 +18,22 @@ from acron.contain import meant_for_us
 from acron.events import Progressed
 from acron.model import Decision, RunState
 from acron.runtime import fire
+from acron.runtime import triggers as triggers_
 from acron.runtime.attempts import Attempts
 from acron.runtime.deliver import Deliverer
-from acron.runtime.keepers import Listener, Upkeep, keep
+from acron.runtime.keepers import Listener, Sweep, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
+from acron.runtime.standing import Standing
 from acron.runtime.supervise import Supervisor
 from acron.timetable import on_start, timetable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
     from datetime import datetime
 
-    from acron.abc import Action, Adapter, CronScheduler, Store
+    from acron.abc import Action, Adapter, Answer, CronScheduler, Store
     from acron.clock import Clock
     from acron.events import Events
     from acron.model import Job, Node, Outcome, Settings
@@ -63,6 +65,7 @@ class Runtime:
         senders: Threads,
         settings: Settings,
         node: Node,
+        declared: Collection[str] = (),
     ) -> None:
         self.store = store
         self.clock = clock
@@ -76,7 +79,8 @@ class Runtime:
         self._actions = actions
         self._settings = settings
         self._threads = threads
-        self._supervisor = Supervisor(provider, fallback, self.pulse.trouble)
+        self.standing = Standing(self, frozenset(declared))
+        self._supervisor = Supervisor(provider, fallback, clock, self.pulse.trouble)
         self._triggered = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -103,7 +107,7 @@ class Runtime:
                 offered.update(action.offers())
             except BaseException as error:  # noqa: BLE001 (a stranger's action stops no sibling)
                 self.pulse.trouble(f"action {name} cannot say what it offers", error)
-        return offered
+        return offered - self.standing.left_to_others
 
     def action_of(self, job: Job) -> Action:
         return self._actions[job.action.kind]
@@ -158,7 +162,7 @@ class Runtime:
         if self.pulse.watch_clock():
             self._looked_at = min(self._looked_at, self.clock.now())
         try:
-            started = await self._fire_due()
+            started = await self.claim_due()
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 self.pulse.trouble("tick failed", error)
@@ -182,7 +186,7 @@ class Runtime:
             await asyncio.sleep(early)
         if self.free <= 0:
             return Fired.DRAINING
-        started = await self._fire_due(only=job_id)
+        started = await self.claim_due(only=job_id)
         return Fired.CLAIMED if started else await self._stale(job_id, scheduled_at)
 
     async def _stale(self, job_id: str, scheduled_at: datetime | None) -> Fired:
@@ -191,14 +195,16 @@ class Runtime:
         taken = any(run.scheduled_at == scheduled_at for run in runs if scheduled_at is not None)
         return Fired.LOST if taken else Fired.NOTHING
 
-    async def _fire_due(self, *, only: str | None = None) -> int:
+    async def claim_due(
+        self, *, only: str | None = None, late: float = 0.0, taken: set[str] | None = None
+    ) -> int:
         """Claim and start, in a task of our own: a claim that its caller gives up becomes
         durable all the same, and its runs must then start."""
 
         async def contained() -> int | BaseException:
             try:
                 async with self._claiming:
-                    return await fire.fire_due(self, only=only)
+                    return await fire.fire_due(self, only=only, late=late, taken=taken)
             except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
                 return error
 
@@ -209,15 +215,16 @@ class Runtime:
 
     async def tick_one(self, job_id: str) -> int:
         """Claim and start what one job owes now: its instant, or a pending run."""
-        return await self._fire_due(only=job_id)
+        return await self.claim_due(only=job_id)
 
-    async def armed(self, until: datetime) -> AsyncIterator[Armed]:
-        rows: list[tuple[datetime, str]] = []
-        after = ""
-        while page := await self.store.page(after):
-            after = page[-1].id
-            rows += [(due, job.id) for job in page if (due := job.due_at) and due <= until]
-        for instant, job_id in sorted(rows):
+    async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
+        self._supervisor.sign_of_life()
+        return await triggers_.fire_many(self, triggers)
+
+    async def armed(
+        self, until: datetime, since: datetime | None = None
+    ) -> AsyncIterator[Armed]:
+        async for instant, job_id in self.store.upcoming(since, until):
             yield Armed(job_id, instant)
         self._supervisor.sign_of_life(armed=True)
 
@@ -246,6 +253,9 @@ class Runtime:
         return replace(
             node,
             provider=self._supervisor.provider.name if self._triggered else "",
+            provider_note=self._supervisor.note,
+            stood_down=self.standing.why,
+            drain_requested=self.standing.drain_requested,
             draining=self.draining,
             running=len(self.attempts),
             abandoned=(
@@ -263,6 +273,7 @@ class Runtime:
         """
         self._triggered = trigger
         settings = self._settings
+        await self.standing.look()
         await self.recover()
         await self.pulse.beat(force=True)
         listener = Listener(self, settings.interval)
@@ -271,6 +282,12 @@ class Runtime:
             asyncio.create_task(keep(self, listener.step, "news"), name="acron-listener"),
             asyncio.create_task(keep(self, upkeep.step, "upkeep"), name="acron-upkeep"),
         ]
+        delay = settings.sweep_after or self._supervisor.provider.sweep_after
+        if trigger and delay is not None:
+            sweep = Sweep(self, delay)
+            self._keepers.append(
+                asyncio.create_task(keep(self, sweep.step, "sweep"), name="acron-sweep")
+            )
         if trigger:
             await self._boot()
             self._do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
@@ -304,11 +321,15 @@ class Runtime:
                     )
             self.wake()
 
-    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
-        """No new claims; running ones get ``timeout`` seconds, then end as ``interrupted``."""
+    def take_no_more(self) -> None:
+        """No new claims, and no trigger; what runs goes on to its end."""
         self.draining = True
         self._stop.set()
         self.wake()
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
+        """No new claims; running ones get ``timeout`` seconds, then end as ``interrupted``."""
+        self.take_no_more()
         await self.pulse.beat(force=True)  # others may give their runs to somebody else
         with contextlib.suppress(TimeoutError):  # a claim under way starts what it takes
             async with asyncio.timeout(CLEANUP), self._claiming:

@@ -24,7 +24,7 @@ from acron.stores.postgres_rows import Rows, name_key, number_of, read_job, read
 from acron.stores.postgres_schema import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from datetime import datetime
 
     from acron.abc import Change, Decide, Settle
@@ -195,6 +195,15 @@ class PostgresStore(Store):
             except msgspec.DecodeError as error:
                 self._note(job_id, f"job {job_id!r} cannot be read: {error}")
         return jobs
+
+    async def get_many(self, ids: Collection[str]) -> dict[str, Job]:
+        rows = await self._link.ask(lambda one: ledger.jobs(one, ids))
+        return {job.id: job for job in self._readable(rows)}
+
+    def upcoming(
+        self, since: datetime | None, until: datetime
+    ) -> AsyncIterator[tuple[datetime, str]]:
+        return ledger.upcoming(self._link.ask, since, until)
 
     # firing
 
