@@ -7,10 +7,10 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from acron.abc import Armed, Fired
+from acron.abc import Answer, Armed, Fired
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 #: What ``armed`` counts from.
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -81,12 +81,19 @@ class FakeFiring:
         await self._pass()
         return self.answer
 
-    async def armed(self, until: datetime) -> AsyncIterator[Armed]:
+    async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
+        return [Answer(await self.fire(one.job_id, one.instant)) for one in triggers]
+
+    async def armed(
+        self, until: datetime, since: datetime | None = None
+    ) -> AsyncIterator[Armed]:
         for n, due in enumerate(self.dues):
             await self._pass()
             instant = EPOCH + timedelta(seconds=due)
             if instant > until:
                 break
+            if since is not None and instant <= since:
+                continue
             yield Armed(f"job-{n}", instant)
         self.armings += 1
 
