@@ -20,6 +20,7 @@ from acron.cli import (  # noqa: F401 (each declares verbs)
     forecast,
     jobs,
     moving,
+    nodes,
     runs,
 )
 from acron.cli.base import Usage, app
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 #: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules, of stores.
 VERBS = (
-    *("run", "status", "tick"),
+    *("run", "status", "tick", "nodes", "drain"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
     *("run-now", "cancel", "runs", "output"),
     *("next", "explain", "simulate", "demo"),

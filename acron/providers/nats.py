@@ -215,6 +215,7 @@ class _Session:
                 await self._tick()
             elif not whole:
                 after = 0.0
+                await self._tick()  # says that we live, and finds what no trigger came for
 
     async def _tick(self) -> None:
         if not self._stop.is_set():

@@ -80,7 +80,9 @@ class Runtime:
         self._settings = settings
         self._threads = threads
         self.standing = Standing(self, frozenset(declared))
-        self._supervisor = Supervisor(provider, fallback, clock, self.pulse.trouble)
+        self._supervisor = Supervisor(
+            provider, fallback, clock, self.pulse.trouble, self._beat_soon
+        )
         self._triggered = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []

@@ -30,7 +30,8 @@ STEADY = 60.0
 
 class Supervisor:
     """Runs ``provider``; when it fails, runs ``fallback`` in its place, once it is stopped, and
-    until ``provider.ready``. ``note`` says why, and when that is asked next.
+    until ``provider.ready``. ``note`` says why, and when that is asked next; ``told`` is called
+    when it, or who serves, has changed.
 
     Failing is: to raise; to return before ``stop_event`` without having armed; to give no sign
     of life (a tick, a fire, or having armed) for two intervals.
@@ -42,8 +43,10 @@ class Supervisor:
         fallback: CronScheduler,
         clock: Clock,
         trouble: Callable[[str, BaseException | None], None],
+        told: Callable[[], None],
     ) -> None:
         self.provider = provider
+        self._told = told
         self.note = ""
         self._clock = clock
         self._pause = FIRST_TRY
@@ -71,6 +74,7 @@ class Supervisor:
             log.warning("provider %s %s; the built-in takes over", wanted.name, one_line(why))
             await self._stand_in(wanted, why, stop_event, firing, interval)
             self.provider, self.note, self._armed = wanted, "", False
+            self._told()
             if not stop_event.is_set():
                 log.warning("provider %s is ready again, and takes over", wanted.name)
 
@@ -107,6 +111,7 @@ class Supervisor:
         while True:
             at = self._clock.now() + timedelta(seconds=self._pause)
             self.note = one_line(f"{wanted.name} {why}; next try {at:%H:%M:%S}Z", 300)
+            self._told()
             await asyncio.sleep(self._pause)
             self._pause = min(2 * self._pause, LAST_TRY)
             try:
@@ -119,6 +124,7 @@ class Supervisor:
                 why = _reason(error)
             else:
                 self.note = one_line(f"{wanted.name} {why}", 300)
+                self._told()
                 await asyncio.Event().wait()  # it stays out
 
     async def _attend(

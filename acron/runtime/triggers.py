@@ -22,6 +22,8 @@ async def fire_many(rt: Runtime, triggers: Sequence[Armed]) -> list[Answer]:
     now = rt.clock.now()
     if any(one.instant <= now for one in triggers):
         await rt.claim_due(taken=taken)
+        rt.pulse.success()
+        await rt.pulse.beat()
     jobs = await rt.store.get_many({one.job_id for one in triggers})
     able, now = rt.can_run, rt.clock.now()
     return [_answer(one, jobs.get(one.job_id), taken, able, now) for one in triggers]
