@@ -43,8 +43,11 @@ SOON = timedelta(seconds=0.5)
 PULL, BATCH, HELD = 500, 2000, 5000
 #: A comparison of everything may take this part of the time.
 SHARE = 0.1
-#: Attempts to connect again, and the pause before the first, in seconds; it doubles.
-ATTEMPTS, PAUSE = 4, 0.1
+#: For how long a lost connection is tried again before the built-in takes over, and the pause
+#: before the first time, in seconds; it doubles.
+PATIENCE, PAUSE = 1.0, 0.1
+#: A session of so many seconds was a good one.
+STEADY = 5.0
 #: A trigger that nobody could take after so many deliveries is left to the sweep.
 DELIVERIES = 6
 
@@ -89,26 +92,22 @@ class NatsCronScheduler(CronScheduler):
         self, stop_event: asyncio.Event, *, firing: Firing, interval: float = 60.0
     ) -> None:
         """Serve until ``stop_event``. Raises ProviderDown when NATS stays away."""
-        failures = 0
+        lost, pause = float("-inf"), PAUSE
         while not stop_event.is_set():
-            began = self._clock.monotonic()
+            self._session = session = _Session(self, stop_event, firing, interval)
             try:
-                await self._serve(_Session(self, stop_event, firing, interval))
+                await session.serve()
             except ProviderDown as error:
-                if self._clock.monotonic() - began > 10 * ROLL:
-                    failures = 0
-                failures += 1
-                if failures >= ATTEMPTS:
+                now = self._clock.monotonic()
+                if session.served > STEADY:
+                    lost, pause = now, PAUSE
+                if now - lost > PATIENCE:
                     raise
                 log.warning("nats is down: %s; it is tried again", one_line(str(error)))
-                await _sleep(stop_event, PAUSE * 2**failures)
-
-    async def _serve(self, session: _Session) -> None:
-        self._session = session
-        try:
-            await session.serve()
-        finally:
-            self._session = None
+                await _wait(stop_event, pause)
+                pause *= 2
+            finally:
+                self._session = None
 
     async def ready(self) -> bool:
         """Whether NATS can be worked with. Raises ProviderDown."""
@@ -148,6 +147,7 @@ class _Session:
     ) -> None:
         self.wire, self._clock, self._rate = provider.session_parts()
         self.ready = False
+        self.served = 0.0  # seconds from its opening to its end
         self._stop = stop
         self._firing = firing
         self._interval = interval
@@ -176,9 +176,12 @@ class _Session:
     async def _open_and_work(self) -> None:
         try:
             await self.wire.open()
-            self.ready = True
+            self.ready, opened = True, self._clock.monotonic()
             log.info("nats: connected")
-            await _together(self._arm(), self._pull(), self._fire(), self._settle())
+            try:
+                await _together(self._arm(), self._pull(), self._fire(), self._settle())
+            finally:
+                self.served = self._clock.monotonic() - opened
         finally:
             self.ready = False
             await self._hand_back()
@@ -392,6 +395,3 @@ async def _wait(event: asyncio.Event, seconds: float | None) -> None:
     except TimeoutError:
         return
 
-
-async def _sleep(stop: asyncio.Event, seconds: float) -> None:
-    await _wait(stop, seconds)

@@ -36,9 +36,9 @@ LEAD = timedelta(seconds=1)
 #: A trigger that is not acknowledged for so long is another node's: its node has died.
 ACK_WAIT = 5.0
 #: Seconds for one answer of the server.
-ANSWER = 3.0
+ANSWER = 2.0
 #: Seconds between signs of life on a pull, and how many may be missed.
-HEARTBEAT, MISSED = 1.0, 4
+HEARTBEAT, MISSED = 1.0, 3
 #: Triggers that all nodes together may hold.
 MAX_PENDING = 50_000
 SHARDS = "0123456789abcdef"
@@ -133,7 +133,7 @@ class NatsWire:
         self._why: Exception | None = None
 
     async def open(self) -> None:
-        await self._answered(self._open(), 3 * ANSWER)
+        await self._answered(self._open(), 2 * ANSWER)
 
     async def _open(self) -> None:
         import nats  # noqa: PLC0415 (an extra)
