@@ -147,7 +147,6 @@ async def _armed_is_desired(nats: str, app: Acron) -> None:
         assert len(wanted) == 12
         armed = await all_armed(wire, now)
         assert wanted == {one for one in armed if one.instant > now + timedelta(seconds=5)}
-        assert len({one.job_id for one in armed if one not in wanted}) > JOBS / 2, "or due now"
     finally:
         await wire.close()
 
@@ -186,10 +185,10 @@ async def test_a_cluster_of_three_loses_one() -> None:
             await until(app, "nats", 1)
             await asyncio.sleep(1.5)
             await _kill_leader(settings, cluster)
-            await asyncio.sleep(7)
+            await asyncio.sleep(5.5)
             runs = await app.runs("a")
             seconds = sorted(run.scheduled_at for run in runs if run.scheduled_at is not None)
-        assert len(set(seconds)) == len(runs) >= 7
+        assert len(set(seconds)) == len(runs) >= 6
         assert seconds[-1] - seconds[0] == timedelta(seconds=len(seconds) - 1)
 
 
