@@ -154,7 +154,7 @@ async def _armed_is_desired(nats: str, app: Acron) -> None:
 async def _every_occurrence_once(app: Acron, effects: Path) -> None:
     done = Counter(tuple(line.split()) for line in effects.read_text().splitlines())
     assert max(done.values()) == 1, "an occurrence ran twice"
-    assert len(done) > 5 * JOBS
+    assert len(done) > 3 * JOBS
     for n in range(JOBS):
         job = await app.get(f"j.{n}")
         runs = await app.runs(job.id, limit=1000)
