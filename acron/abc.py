@@ -12,10 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from acron.model import Decision
-from acron.scans import every_job, upcoming
+from acron.scans import DueRow, every_job, request_drain, upcoming
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from acron.model import Due, End, Job, Node, Run, RunState, Skip
+    from acron.model import Decision, Due, End, Job, Node, Run, RunState, Skip
 
     Decide = Callable[[Due, Callable[[], int]], Decision | None]
     Settle = Callable[[Job | None, Run, End, Callable[[], int]], Decision]
@@ -257,12 +255,9 @@ class Store(ABC):
         """Those of these jobs that are there, by id."""
         return {job_id: job for job_id in ids if (job := await self.get(job_id)) is not None}
 
-    async def upcoming(
-        self, since: datetime | None, until: datetime
-    ) -> AsyncIterator[tuple[datetime, str]]:
-        """``(due_at, job id)`` of jobs and pending runs later than ``since``, up to ``until``."""
-        for row in await upcoming(self, since, until):
-            yield row
+    def upcoming(self, since: datetime | None, until: datetime) -> AsyncIterator[DueRow]:
+        """What is due of jobs and pending runs later than ``since``, up to ``until``, in order."""
+        return upcoming(self, since, until)
 
     # the ledger
 
@@ -301,9 +296,7 @@ class Store(ABC):
 
     async def request_drain(self, node: Node) -> None:
         """Ask ``node`` to take no more. It may overwrite that with a beat, unseen: ask again."""
-        await self.beat(replace(node, drain_requested=True))
-        ids = [job.id for job in await self.page(limit=1)]
-        await self.write(ids, lambda _, job, *__: Decision(job), node.started_at)  # that is news
+        await request_drain(self, node)
 
     @abstractmethod
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)

@@ -3,15 +3,25 @@
     python -m benchmarks.nats
 
 A nats-server of our own, the jobs in PostgreSQL, and nats-py taking the same messages beside it.
-nats-py alone is late by up to 250 ms: so often does the server look at its schedules. acron asks for
-a trigger a second before, and waits here.
+nats-py alone is late by up to 250 ms: so often does the server look at its schedules. acron asks
+for a trigger a second before, and waits here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import Figures, Finding, Goals, Rounds, Size, in_child, main, plain, run_child
+from benchmarks.common import (
+    Figures,
+    Finding,
+    Goals,
+    Rounds,
+    Size,
+    in_child,
+    main,
+    plain,
+    run_child,
+)
 from benchmarks.places import Places
 from tests.nats_server import nats_servers
 
@@ -27,7 +37,7 @@ def run(size: Size) -> list[Finding]:
     def fires(places: Places, jobs: int, gap: float, lead: float) -> Callable[[], Figures]:
         def once() -> Figures:
             with nats_servers() as (nats,):
-                load = {"jobs": jobs, "gap": gap, "lead": lead}
+                load: dict[str, Any] = {"jobs": jobs, "gap": gap, "lead": lead}
                 return run_child(
                     f"{SUBJECT}:fires", size, nats=nats.url, store=places.fresh(kind), **load
                 )
@@ -35,9 +45,13 @@ def run(size: Size) -> list[Finding]:
         return once
 
     with nats_servers() as (nats,), Places() as places:
-        herd = {"jobs": size.of(2000, 20), "gap": 0.0, "lead": 0.6 if size.inline else 5.0}
+        herd: dict[str, Any] = {
+            "jobs": size.of(2000, 20),
+            "gap": 0.0,
+            "lead": 0.6 if size.inline else 5.0,
+        }
         jobs, seconds = size.of(2000, 40), size.seconds(10)
-        steady = {"jobs": jobs, "gap": seconds / jobs, "lead": herd["lead"]}
+        steady: dict[str, Any] = {"jobs": jobs, "gap": seconds / jobs, "lead": herd["lead"]}
         many = size.of(50_000, 200)
         at_once = Rounds(
             {

@@ -115,6 +115,7 @@ class Subjects:
 
 
 def shard(job_id: str) -> str:
+    """One of ``SHARDS``, always the same for a job."""
     return SHARDS[zlib.crc32(job_id.encode()) % len(SHARDS)]
 
 

@@ -223,9 +223,7 @@ class Runtime:
         self._supervisor.sign_of_life()
         return await triggers_.fire_many(self, triggers)
 
-    async def armed(
-        self, until: datetime, since: datetime | None = None
-    ) -> AsyncIterator[Armed]:
+    async def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
         async for instant, job_id in self.store.upcoming(since, until):
             yield Armed(job_id, instant)
         self._supervisor.sign_of_life(armed=True)

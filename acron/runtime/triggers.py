@@ -48,4 +48,3 @@ def _answer(
 async def sweep(rt: Runtime, delay: float) -> int:
     """Fire what was due ``delay`` seconds ago and that no trigger came for; how many runs."""
     return 0 if rt.draining else await rt.claim_due(late=delay)
-

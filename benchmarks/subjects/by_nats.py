@@ -27,18 +27,23 @@ async def fires(nats: str, store: str, jobs: int, gap: float, lead: float) -> di
         late.append((datetime.now(UTC) - (ctx.scheduled_at or datetime.now(UTC))).total_seconds())
 
     many = 1 if store == "memory://" else NODES
-    apps = [Acron(store, settings=settings, provider=NatsCronScheduler(settings)) for _ in range(many)]
+    apps = [
+        Acron(store, settings=settings, provider=NatsCronScheduler(settings)) for _ in range(many)
+    ]
     async with AsyncExitStack() as stack:
         for app in apps:
             app.action(work)
             await stack.enter_async_context(app)
         at = datetime.now(UTC) + timedelta(seconds=lead)
         dues = [at + timedelta(seconds=n * gap) for n in range(jobs)]
-        rows = [{"schedule": due.isoformat(), "action": work, "id": f"j{n}"} for n, due in enumerate(dues)]
+        rows = [
+            {"schedule": due.isoformat(), "action": work, "id": f"j{n}"}
+            for n, due in enumerate(dues)
+        ]
         for start in range(0, jobs, 1000):
             await apps[0].add_many(rows[start : start + 1000])
         end = time.monotonic() + lead + jobs * gap + 10
-        while len(late) < jobs and time.monotonic() < end:
+        while len(late) < jobs and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return _told(late, jobs)
 

@@ -1,6 +1,6 @@
 """FAULTS 42 on real nats-servers, and PostgreSQL: many nodes, one of everything."""
 
-# ruff: noqa: ASYNC220, ASYNC240 - nothing else is on the loop while a process starts
+# ruff: noqa: ASYNC240 - nothing else is on the loop while a process starts
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from acron import Acron, NodeNotFound
+from acron import Acron, Context, NodeNotFound
 from acron.model import Node
 from acron.runtime.standing import newer_code
 
@@ -26,7 +26,7 @@ async def test_a_node_that_is_asked_to_drain_ends_its_runs_and_takes_no_more(
     started: list[str] = []
 
     @app.job("every 30s", overlap="allow")
-    async def slow(ctx) -> None:  # type: ignore[no-untyped-def]
+    async def slow(ctx: Context) -> None:
         started.append(ctx.run_id)
         await asyncio.sleep(45)
 
@@ -87,13 +87,21 @@ async def test_older_code_leaves_declared_jobs_to_the_newer(
 
 
 @pytest.mark.parametrize(
-    ("mine", "other", "stands_down"),
-    [("1.9", "1.10", True), ("1.10", "1.9", False), ("", "2", False), ("2", "", False), ("2", "2", False)],
+    "mine,other,stands_down",
+    [
+        ("1.9", "1.10", True),
+        ("1.10", "1.9", False),
+        ("", "2", False),
+        ("2", "", False),
+        ("2", "2", False),
+    ],
 )
 def test_versions_are_compared_as_numbers(
     mine: str, other: str, stands_down: bool, acron_time: VirtualTime
 ) -> None:
     now = acron_time.clock.now()
-    me, him = (Node(id=one, pid=1, host="h", app="bot", version=version, started_at=now)
-               for one, version in (("a", mine), ("b", other)))
+    me, him = (
+        Node(id=one, pid=1, host="h", app="bot", version=version, started_at=now)
+        for one, version in (("a", mine), ("b", other))
+    )
     assert (newer_code(me, [me, him]) is not None) is stands_down

@@ -249,7 +249,12 @@ async def test_many_triggers_are_one_claim_and_each_has_its_answer(
         triggers.append(Armed("gone", due))
         await acron_time.advance(hours=1)
         told = await firing.fire_many(triggers)
-        assert [one.fired.value for one in told] == [*["claimed"] * 3, "draining", "early", "nothing"]
+        assert [one.fired.value for one in told] == [
+            *["claimed"] * 3,
+            "draining",
+            "early",
+            "nothing",
+        ]
         assert [one.next for one in told] == [*[due + HOUR] * 3, due, due + HOUR, None]
         await acron_time.advance(seconds=6)
         told = await firing.fire_many(triggers)

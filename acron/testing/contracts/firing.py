@@ -84,9 +84,7 @@ class FakeFiring:
     async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
         return [Answer(await self.fire(one.job_id, one.instant)) for one in triggers]
 
-    async def armed(
-        self, until: datetime, since: datetime | None = None
-    ) -> AsyncIterator[Armed]:
+    async def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
         for n, due in enumerate(self.dues):
             await self._pass()
             instant = EPOCH + timedelta(seconds=due)
