@@ -18,9 +18,11 @@ from acron.cli import (  # noqa: F401 (each declares verbs)
     daemon,
     demo,
     forecast,
+    incidents,
     jobs,
     moving,
     nodes,
+    pausing,
     runs,
 )
 from acron.cli.base import Usage, app
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 VERBS = (
     *("run", "status", "tick", "nodes", "drain"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
-    *("run-now", "cancel", "runs", "output"),
+    *("run-now", "cancel", "runs", "output", "incidents"),
     *("next", "explain", "simulate", "demo"),
     *("export", "import"),
 )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection
     from datetime import datetime
 
-    from acron.model import RunState
+    from acron.model import Run, RunState
     from acron.stores.postgres_link import Connection
 
 #: Bound for forgetting what is old, in seconds.
@@ -21,6 +21,8 @@ _RUN = """
 SELECT data FROM open_runs WHERE number = $1 UNION ALL
 SELECT data FROM ended_runs WHERE number = $1
 """
+_TOLD = "SELECT data FROM ended_runs WHERE told IS NOT NULL"
+_UNSENT = "SELECT data FROM ended_runs WHERE unsent AND node = $1 ORDER BY token, number"
 _PRUNE = (
     """
 WITH gone AS (DELETE FROM ended_runs USING (
@@ -118,6 +120,18 @@ async def skips(connection: Connection, job_id: str | None, limit: int) -> list[
     return await connection.fetch(sql, max(limit, 0), *values)  # type: ignore[no-any-return]
 
 
+async def deliveries(connection: Connection, state: str | None, limit: int) -> list[Any]:
+    """Rows of records, newest first."""
+    where, values = ("", []) if state is None else ("AND $2 = ANY(told)", [plain(state)])
+    sql = f"{_TOLD} {where} ORDER BY token DESC, number DESC LIMIT $1"
+    return await connection.fetch(sql, max(limit, 0), *values)  # type: ignore[no-any-return]
+
+
+async def unsent(connection: Connection, node: str | None) -> list[Any]:
+    """Rows of records, oldest first."""
+    return await connection.fetch(_UNSENT, node)  # type: ignore[no-any-return]
+
+
 async def prune(connection: Connection, before: datetime, keep: int) -> int:
     """Forget; how many runs and skips went."""
     await connection.execute(f"SET LOCAL statement_timeout = '{_PRUNE_TIMEOUT:g}s'")
@@ -135,3 +149,9 @@ def plain(text: str) -> str | None:
     except UnicodeEncodeError:
         return None
     return None if "\0" in text else text
+
+
+def begins(stored: Run, run: Run) -> bool:
+    """Whether ``run`` says that a delivery is about to go out."""
+    sending = {one.target for one in stored.deliveries if one.state == "sending"}
+    return any(one.state == "sending" and one.target not in sending for one in run.deliveries)
