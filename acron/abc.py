@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
-from acron.context import Context as Context  # noqa: PLC0414 (its home is this page)
+from acron.context import Context as Context  # noqa: PLC0414, TC001 (a name of this page)
 from acron.scans import DueRow, every_job, request_drain, upcoming
 
 if TYPE_CHECKING:
