@@ -193,7 +193,7 @@ async def test_a_cluster_of_three_loses_one() -> None:
 
 
 async def _opened(wire: NatsWire) -> None:
-    """A cluster needs a moment to have a leader."""
+    """A server listens before JetStream is ready, and a cluster has no leader at first."""
     async with asyncio.timeout(20):
         while True:
             try:
@@ -213,8 +213,11 @@ async def _kill_leader(settings: Settings, cluster: list[NatsServer]) -> None:
     cluster[int(info.cluster.leader.removeprefix("s"))].kill()
 
 
-async def test_a_server_without_schedules_is_told_in_plain_words() -> None:
+async def test_a_server_that_cannot_do_it_says_why() -> None:
     with nats_servers() as (nats,):
+        ready = NatsWire(Settings(nats_url=nats.url, nats_namespace="other"))
+        await _opened(ready)
+        await ready.close()
         wire = NatsWire(Settings(nats_url=nats.url, nats_replicas=3))
         with pytest.raises(ProviderDown, match="replicas"):
             await wire.open()
@@ -224,7 +227,7 @@ async def test_a_server_without_schedules_is_told_in_plain_words() -> None:
 async def test_a_page_of_the_listing_is_not_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with nats_servers() as (nats,):
         wire = NatsWire(Settings(nats_url=nats.url))
-        await wire.open()
+        await _opened(wire)
         minute = (datetime.now(UTC) + timedelta(minutes=5)).replace(second=0, microsecond=0)
         wanted = {Armed(f"j{n}", minute + timedelta(seconds=n % 60)) for n in range(400)}
         await wire.arm(sorted(wanted, key=lambda one: one.job_id))
