@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Fired,
         Firing,
         Message,
+        Output,
         Receipt,
         Store,
     )
@@ -59,7 +60,7 @@ __version__ = "0.1.0"
 
 #: Where each public name lives. Imported on first use: ``import acron`` stays cheap.
 _HOMES = {
-    "abc": "Action Adapter Armed Context CronScheduler Fired Firing Message Receipt Store",
+    "abc": ("Action Adapter Armed Context CronScheduler Fired Firing Message Output Receipt Store"),
     "app": "Acron",
     "clock": "Clock SystemClock",
     "config": "load_settings",
@@ -103,6 +104,7 @@ __all__ = [
     "JobNotFound",
     "Message",
     "Outcome",
+    "Output",
     "Prompt",
     "Receipt",
     "Retry",

@@ -16,11 +16,11 @@ from msgspec.structs import replace
 
 from acron.actions import load_actions
 from acron.actions.call import CallAction
-from acron.adapters import load_adapters
+from acron.adapters import adapt, close_adapters, load_adapters
 from acron.clock import SystemClock
 from acron.config import check_settings, home_dir, load_settings, store_url
 from acron.declared import declare, pause_orphans
-from acron.errors import InvalidJob, WrongLoop
+from acron.errors import InvalidJob, JobConflict, WrongLoop
 from acron.events import Event, Events
 from acron.model import Job, Node, Run, Settings
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
@@ -28,6 +28,7 @@ from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
 from acron.runtime.run import contain_children
 from acron.stores import open_store
+from acron.targets import shown
 from acron.threads import Threads
 from acron.timetable import name_calendars
 from acron.verbs import Verbs
@@ -48,7 +49,8 @@ class Acron(Verbs):
     """A scheduler on this event loop.
 
     ``store``: ``"jobs.json"``, ``"memory://"`` or a Store; default: the settings'. ``app`` names
-    the program whose declared jobs these are. ``adapters`` maps a platform's name to an Adapter.
+    the program whose declared jobs these are. ``adapters`` maps a platform's name to an Adapter,
+    or to a client of that platform (a bot) that acron knows how to send with.
     ``settings`` default to ``acron.toml`` and the environment; arguments win over them.
     Raises ConfigError.
     """
@@ -59,7 +61,7 @@ class Acron(Verbs):
         *,
         app: str = "acron",
         provider: CronScheduler | None = None,
-        adapters: Mapping[str, Adapter] | None = None,
+        adapters: Mapping[str, object] | None = None,
         clock: Clock | None = None,
         tz: str | None = None,
         max_running: int | None = None,
@@ -80,12 +82,12 @@ class Acron(Verbs):
         name_calendars(settings.calendars)
         self.clock = clock or SystemClock()
         self._threads = Threads(settings.max_threads)
-        self._senders = Threads(settings.max_threads, "acron-deliver")
         self._call = CallAction(self._threads)
         self._actions = {"call": self._call, **load_actions()}
-        self._adapters = dict(adapters or {})
+        self._adapters = {name: adapt(name, one) for name, one in (adapters or {}).items()}
         self._provider = provider
         self._given = None if isinstance(store, str) else store
+        self._loaded: dict[str, Adapter] = {}
         self._declared: dict[str, dict[str, Any]] = {}
         self._events = Events()
         self._store: Store | None = None
@@ -239,6 +241,26 @@ class Acron(Verbs):
                 await self._wait_for(run.id)
         return await self.wait(run.id)
 
+    async def resend(self, run_id: str, target: str) -> Run:
+        """Send a run's output to one of its targets once more, from here and now, whatever
+        became of it; the run with what came of that.
+
+        It is for people: nothing else sends again what may have gone out. Raises JobNotFound,
+        InvalidJob for what is no target of the run, JobConflict while it is under way.
+        """
+        firing = self._firing()
+        run = await self.get_run(run_id)
+        found = [one for one in run.deliveries if target in {one.target, shown(one.target)}]
+        if len(found) != 1:
+            known = ", ".join(shown(one.target) for one in run.deliveries) or "none"
+            message = f"{shown(target)!r} is not one target of {run.id}; there are: {known}"
+            raise InvalidJob(message, job_id=run.job_id, where="$.deliver")
+        waits = found[0].state == "pending" and run.node != firing.node_id
+        if found[0].state == "sending" or waits:
+            message = f"{run.id} to {shown(target)} is under way: a running acron sends it"
+            raise JobConflict(message, job_id=run.job_id)
+        return await firing.deliverer.resend(await self.get(run.job_id), run, found[0].target)
+
     async def _wait_for(self, run_id: str) -> None:
         if self._runtime is None or run_id not in self._runtime.attempts:
             await asyncio.sleep(0.2)
@@ -319,22 +341,21 @@ class Acron(Verbs):
     async def _begin(self, *, trigger: bool) -> None:
         await self._sync_declared(trigger=trigger)
         root = self.store.directory or self.home
-        adapters = {**load_adapters(root), **self._adapters}
+        self._loaded = load_adapters(root, taken=self._adapters)
         self._threads.open()
-        self._senders.open()
         self._events.open()
         self._runtime = Runtime(
             store=self.store,
             actions=self._actions,
-            adapters=adapters,
+            adapters={**self._loaded, **self._adapters},
             provider=self._provider or resolve_cron_scheduler(self.settings),
             fallback=InProcessCronScheduler(),
             clock=self.clock,
             events=self._events,
             threads=self._threads,
-            senders=self._senders,
             settings=self.settings,
             node=self._node,
+            root=root,
         )
         await self._runtime.start(trigger=trigger)
 
@@ -344,7 +365,8 @@ class Acron(Verbs):
             if self._runtime is not None:
                 await self._runtime.stop(self.settings.drain_timeout)
                 self._events.close()
-                await asyncio.gather(self._threads.close(1.0), self._senders.close(1.0))
+                await self._threads.close(1.0)
+                await close_adapters(self._loaded)
         finally:
             self._runtime = None
             if store is not None:

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 from platformdirs import user_data_dir
 
-from acron.errors import ConfigError, ScheduleError
+from acron.errors import ConfigError, InvalidJob, ScheduleError
+from acron.messages import check_wrapper
 from acron.model import Settings
 from acron.schedules import Calendar
 from acron.schedules.durations import duration
 from acron.schedules.zones import similar, zone
+from acron.targets import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +34,10 @@ _TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fi
 #: Fields in seconds, which may be written as a length of time: ``"5m"``.
 _SECONDS = frozenset({"interval", "drain_timeout"})
 _AT_LEAST = {"drain_timeout": 0, "max_running": 1, "max_threads": 1, "retention_runs": 1}
+#: What turns the wrapper on and off where there is only text.
+_SWITCH = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "off", "0"), False
+)
 _POSITIVE = frozenset({"interval", "retention_days"})
 
 
@@ -113,6 +119,10 @@ def _value(name: str, raw: object, where: str, file: Path | None = None) -> Any:
         value = _seconds(raw, error, where) if name in _SECONDS else _refuse(error, where)
     if name == "calendars":
         return _calendars(value, where)
+    if name == "home_channels":
+        return _home_channels(value, where)
+    if name == "wrap":
+        return _wrapper(value, where)
     if isinstance(value, str):
         return _text(name, value, where, Path() if file is None else file.parent)
     if not math.isfinite(value):
@@ -131,6 +141,29 @@ def _calendars(tables: dict[str, tuple[str, ...]], where: str) -> dict[str, tupl
         except ScheduleError as error:
             raise ConfigError(str(error), where=f"{where}.{name}") from error
     return tables
+
+
+def _home_channels(chats: dict[str, str], where: str) -> dict[str, str]:
+    for platform, chat in chats.items():
+        try:
+            known = parse_target(f"{platform}:{chat}").platform == platform
+        except InvalidJob as error:
+            raise ConfigError(str(error), where=f"{where}.{platform}") from error
+        if not known:
+            raise ConfigError("is no platform's name", where=f"{where}.{platform}")
+    return chats
+
+
+def _wrapper(value: Any, where: str) -> bool | str:
+    if isinstance(value, bool):
+        return value
+    if value.lower() in _SWITCH:
+        return _SWITCH[value.lower()]
+    try:
+        check_wrapper(value)
+    except ValueError as error:
+        raise ConfigError(f"the template cannot be used: {error}", where=where) from error
+    return str(value)
 
 
 def _seconds(raw: object, error: msgspec.ValidationError, where: str) -> float:

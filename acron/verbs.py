@@ -14,6 +14,7 @@ from acron.occurrences import history, occurrences
 from acron.records import ACTION_FIELDS, FIELDS, job_from_record, job_to_record, unknown_field
 from acron.specs import Call, Command, Custom
 from acron.status import Status, judge
+from acron.targets import ORIGIN
 from acron.timetable import bind, timetable
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from acron.abc import Action, Store
     from acron.clock import Clock
-    from acron.model import Job, Occurrence, Skip
+    from acron.model import Delivery, DeliveryState, Job, Occurrence, Skip
     from acron.specs import ActionSpec
 
 OnConflict = Literal["error", "replace", "keep"]
@@ -69,7 +70,7 @@ class Verbs(ABC):
         ``action`` is a function registered by ``app.action`` (or its name), or a ``Command``.
         ``kwargs`` are its JSON arguments. ``on_conflict`` says what to do when the id is taken:
         raise JobConflict, ``replace`` it, or ``keep`` what is there. ``policies`` are the fields
-        of ``acron.model.Policy``, and ``name tz deliver tags paused``.
+        of ``acron.model.Policy``, and ``name tz deliver origin tags paused``.
         Raises ScheduleError, InvalidJob, JobConflict, StoreError.
         """
         row = {"id": id, "schedule": schedule, "action": action, "kwargs": kwargs, **policies}
@@ -136,7 +137,12 @@ class Verbs(ABC):
         raise InvalidJob(message, where="$.action")
 
     def check(self, job: Job) -> None:
-        """Raise InvalidJob when its action, which only the action can know, could never run."""
+        """Raise InvalidJob when its action, which only the action can know, could never run, and
+        when it is to be delivered to an origin that it does not have."""
+        targets = (*(job.deliver or ()), *(job.policy.deliver_failure or ()))
+        if ORIGIN in targets and job.origin is None:
+            message = "the job has no origin: say which, as in origin='telegram:-100123'"
+            raise InvalidJob(message, job_id=job.id, where="$.deliver")
         action = self._actions.get(job.action.kind)
         if action is not None:
             try:
@@ -279,6 +285,16 @@ class Verbs(ABC):
         if run is None:
             raise JobNotFound(run_id, kind="run")
         return run
+
+    async def deliveries(
+        self, state: DeliveryState | None = None, *, limit: int = 100
+    ) -> list[tuple[Run, Delivery]]:
+        """What was to be told to whom and what became of it, of the newest ``limit`` runs that
+        have such; in one ``state`` when given: ``pending sending delivered unverified failed
+        unknown``."""
+        async with self._reading() as store:
+            runs = await store.deliveries(state, limit)
+        return [(run, one) for run in runs for one in run.deliveries if state in {None, one.state}]
 
     async def upcoming(self, ref: str, count: int = 5) -> list[datetime]:
         """The job's next instants, UTC; none while it is paused."""

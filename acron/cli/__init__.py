@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 VERBS = (
     *("run", "status", "tick"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
-    *("run-now", "cancel", "runs", "output"),
+    *("run-now", "cancel", "runs", "output", "deliveries"),
     *("next", "explain", "simulate", "demo"),
     *("export", "import"),
 )

@@ -20,6 +20,7 @@ from acron.model import Decision, RunState
 from acron.runtime import fire
 from acron.runtime.attempts import Attempts
 from acron.runtime.deliver import Deliverer
+from acron.runtime.files import Files
 from acron.runtime.keepers import Listener, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
@@ -30,11 +31,12 @@ from acron.timetable import on_start, timetable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from acron.abc import Action, Adapter, CronScheduler, Store
     from acron.clock import Clock
     from acron.events import Events
-    from acron.model import Job, Node, Outcome, Settings
+    from acron.model import Job, Node, Outcome, Run, Settings
     from acron.runtime.run import Attempt
     from acron.threads import Threads
 
@@ -60,9 +62,9 @@ class Runtime:
         clock: Clock,
         events: Events,
         threads: Threads,
-        senders: Threads,
         settings: Settings,
         node: Node,
+        root: Path,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -70,7 +72,16 @@ class Runtime:
         self.pulse = Pulse(store, clock, events, node, self._describe)
         self.attempts = Attempts(lambda work, name: self._own(work, name=name), self._freed)
         self.recorder = Recorder(store, self.pulse.trouble)
-        self.deliverer = Deliverer(store, adapters, senders, self.pulse.trouble)
+        self.files = Files(root, threads)
+        self.deliverer = Deliverer(
+            store,
+            adapters,
+            clock=clock,
+            settings=settings,
+            files_of=self.files.paths,
+            trouble=self.pulse.trouble,
+            again=self._deliver_again,
+        )
         self.node_id = node.id
         self.draining = False
         self._actions = actions
@@ -304,6 +315,9 @@ class Runtime:
                     )
             self.wake()
 
+    def _deliver_again(self, job: Job, run: Run) -> None:
+        self._do(fire.deliver(self, job, run), f"deliver {run.id}")
+
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """No new claims; running ones get ``timeout`` seconds, then end as ``interrupted``."""
         self.draining = True
@@ -325,6 +339,7 @@ class Runtime:
             await self.drain(timeout)
             await self._end_tasks()
             await self.recorder.close(CLEANUP)
+            await self.deliverer.close(1.0)
         finally:
             for task in (*self._keepers, *self._tasks):
                 task.cancel()

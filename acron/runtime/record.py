@@ -34,7 +34,8 @@ RERUNS = 10
 def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Decision:
     """What the end of ``run`` makes of it and of its job. Pure."""
     outcome = end.outcome
-    if outcome.state is SUCCEEDED and not outcome.output and job is not None:  # the common end
+    said = outcome.output or outcome.files
+    if outcome.state is SUCCEEDED and not said and job is not None:  # the common end
         ended = replace(run, state=SUCCEEDED, finished_at=end.finished_at)
         return Decision(replace(job, failures=0) if job.failures else job, runs=(ended,))
     ended = replace(
@@ -43,6 +44,7 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
         finished_at=end.finished_at,
         output=outcome.output and cut(outcome.output, OUTPUT_LIMIT),
         error=outcome.error,
+        files=outcome.files,
     )
     if job is None:
         return Decision(None, runs=(ended,))
@@ -107,9 +109,12 @@ def _deliveries(job: Job, ended: Run) -> tuple[Delivery, ...]:
     """Who is to be told. Silence is for success without output, never for a failure."""
     if ended.state in {RunState.INTERRUPTED, RunState.CANCELLED}:
         return ()
-    if ended.state is RunState.SUCCEEDED and not (ended.output or "").strip():
+    succeeded = ended.state is RunState.SUCCEEDED
+    if succeeded and not (ended.output or "").strip() and not ended.files:
         return ()
-    if job.deliver is not None:
+    if not succeeded and job.policy.deliver_failure is not None:
+        targets = job.policy.deliver_failure
+    elif job.deliver is not None:
         targets = job.deliver
     else:
         targets = ("local",) if isinstance(job.action, Command) else ()

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from acron.abc import Output
 from acron.contain import text_of
 from acron.model import Outcome, RunState, error_name
 from acron.text import one_line
@@ -144,6 +145,8 @@ async def contain(
         return _stopped(attempt.stopped, output)
     if output is not None and not isinstance(output, str):
         return failed(TypeError(f"the action gave {type(output).__name__}, not text"))
+    if isinstance(output, Output):
+        return Outcome(state=RunState.SUCCEEDED, output=str(output), files=output.files)
     return Outcome(state=RunState.SUCCEEDED, output=output)
 
 
