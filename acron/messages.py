@@ -51,15 +51,17 @@ def compose(adapter: Adapter, job: Job, run: Run, *, wrap: bool | str) -> tuple[
     text = _said(run)
     if run.files and not adapter.takes_files:
         text = f"{text}\n\nFiles: {', '.join(run.files)}".strip()
+    if wrap and not adapter.verbatim:
+        text = wrapped(job, run, text, WRAPPER if wrap is True else wrap)
+    return fit(adapter, text, f"acron output {run.id}")
+
+
+def fit(adapter: Adapter, text: str, rest: str) -> tuple[str, ...]:
+    """``text`` as ``adapter`` may be given it: harmless, in parts that it takes (see ``split``)."""
     text = many_lines(text)
     if not adapter.verbatim:
         text = without_mentions(text)
-        if wrap:
-            template = WRAPPER if wrap is True else wrap
-            text = without_mentions(wrapped(job, run, text, template))
-    if adapter.limit is None:
-        return (text,)
-    return split(text, adapter.limit, f"acron output {run.id}")
+    return (text,) if adapter.limit is None else split(text, adapter.limit, rest)
 
 
 def wrapped(job: Job, run: Run, text: str, template: str) -> str:

@@ -24,9 +24,21 @@ if TYPE_CHECKING:
 GROUP = "acron.adapters"
 
 #: What wraps a client: by the package and the name of its class, or of a base of it.
-CLIENTS: dict[tuple[str, str], str] = {}
+CLIENTS: dict[tuple[str, str], str] = {
+    ("telegram", "Bot"): "telegram:TelegramAdapter",
+    ("aiogram", "Bot"): "telegram:TelegramAdapter",
+    ("discord", "Client"): "discord:DiscordAdapter",
+    ("discord", "Webhook"): "discord:DiscordWebhook",
+    ("slack_sdk", "AsyncWebClient"): "slack:SlackAdapter",
+    ("nio", "AsyncClient"): "matrix:MatrixAdapter",
+    ("aiosmtplib", "SMTP"): "email:EmailAdapter",
+    ("apprise", "Apprise"): "apprise:AppriseAdapter",
+}
 #: By platform, who makes its adapter from the environment; None when that says nothing of it.
-OURS: dict[str, str] = {}
+OURS: dict[str, str] = {
+    name: f"{name}:from_environment"
+    for name in ("telegram", "discord", "slack", "matrix", "email", "webhook", "apprise")
+}
 
 
 def load_adapters(
