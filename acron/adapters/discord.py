@@ -135,5 +135,5 @@ def from_environment(environ: Mapping[str, str]) -> Adapter | None:
         raise missing("discord", variable) from None
     if not token:
         return OwnWebhook(url, name="discord")
-    client = discord.Client(intents=discord.Intents.none(), max_ratelimit_timeout=30.0)
+    client = discord.Client(intents=discord.Intents(guilds=True), max_ratelimit_timeout=30.0)
     return OwnDiscord(client, name="discord", token=token)

@@ -57,6 +57,8 @@ class EmailAdapter(ClientAdapter):
             again = 400 <= code < 500
             text = f"{code} {one_line(str(error), 300)}"
             return DeliveryError(text, permanent=not again)
+        if isinstance(error, ValueError):  # the client refuses the address, and sends nothing
+            return DeliveryError(str(error), permanent=True)
         return lost(error)
 
 

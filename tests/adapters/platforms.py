@@ -64,7 +64,10 @@ class Platforms:
         return web.json_response({**me, "public_flags": 0})
 
     async def discord_app(self, _: web.Request) -> web.Response:
-        return web.json_response({"id": "1", "flags": 0, "name": "acron", "verify_key": ""})
+        owner = {"id": "1", "username": "acron", "discriminator": "0", "avatar": None}
+        texts = dict.fromkeys(("name", "description", "verify_key", "summary"), "")
+        flags = dict.fromkeys(("bot_public", "bot_require_code_grant"), False)
+        return web.json_response({"id": "1", "icon": None, "owner": owner, **texts, **flags})
 
     async def discord(self, request: web.Request) -> web.Response:
         if request.content_type == "application/json":
@@ -137,6 +140,12 @@ class Platforms:
 
     @web.middleware
     async def misbehave(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        answer = await self._answer(request, handler)
+        if request.path.startswith("/api/v10") and answer.content_type == "application/json":
+            answer.headers["Content-Type"] = "application/json"  # discord.py wants just that
+        return answer
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.requests.append(request)
         fault = self.faults.pop(0) if self.faults else None
         if fault == "hang":

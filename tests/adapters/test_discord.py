@@ -39,7 +39,7 @@ class TestClient(_Discord):
 
     @pytest.fixture
     async def adapter(self, platforms: Platforms) -> AsyncIterator[Adapter]:
-        async with discord.Client(intents=discord.Intents.none()) as client:
+        async with discord.Client(intents=discord.Intents(guilds=True)) as client:
             await client.login("token")
             client.http._HTTPClient__session._timeout = aiohttp.ClientTimeout(0.5)  # type: ignore[attr-defined]
             platforms.requests.clear()
