@@ -162,8 +162,9 @@ class Store(ABC):
 
     @abstractmethod
     async def write(self, ids: Sequence[str], change: Change, now: datetime) -> list[Decision]:
-        """Change jobs: for each id ``change(id, job or None, its live and pending runs, mint)``
-        says what is stored. One transaction for all of them."""
+        """Change jobs: for each id ``change(id, job or None, runs, mint)`` says what is stored.
+        One transaction for all. ``runs`` are those of the job that have not ended, and, if it has
+        a ``policy.key``, those with that ``Run.key``: each once, as this transaction left them."""
 
     @abstractmethod
     async def get(self, job_id: str) -> Job | None: ...
@@ -174,9 +175,18 @@ class Store(ABC):
 
     @abstractmethod
     async def page(
-        self, after: str = "", limit: int = 1000, *, app: str | None = None
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
-        """Jobs with an id greater than ``after``, ordered by id; of one ``app`` when given."""
+        """Jobs with an id greater than ``after``, by id; of one ``app``, with one ``tag``."""
+
+    @abstractmethod
+    async def remove_tagged(self, tag: str, now: datetime) -> int:
+        """Remove all jobs with that tag, cancelling their pending runs; how many there were.
+        One transaction, quick for a hundred thousand."""
+
+    @abstractmethod
+    async def incidents(self, limit: int = 100) -> list[Job]:
+        """Jobs that have incidents, by id. A look-up, however many jobs there are."""
 
     async def on_start(self) -> list[Job]:
         """The jobs of ``@reboot``. By default found among all; a store of millions knows better."""
@@ -195,6 +205,10 @@ class Store(ABC):
         is in ``can_run``."""
 
     @abstractmethod
+    async def overdue(self, before: datetime, limit: int = 100) -> list[Job]:
+        """Jobs of any action whose ``due_at`` is before that, oldest first. A look-up."""
+
+    @abstractmethod
     async def claim(
         self,
         now: datetime,
@@ -206,19 +220,25 @@ class Store(ABC):
     ) -> list[Decision]:
         """Claim what is due at ``now``.
 
-        Takes rows with ``due_at <= now``, oldest first: jobs whose ``due_at`` has come and
-        pending runs, whose action is in ``can_run`` (of the job ``only``, when given). For each,
-        ``decide(Due(job, run, live), mint)`` with ``live`` the job's runs that are live, as this
-        transaction has left them. None leaves the row owed. Stops after ``limit`` rows that were
-        decided; a job may come up once a call. Returns the decisions: a run among them that is
-        RUNNING is now ours.
+        Takes rows with ``due_at <= now``: jobs whose ``due_at`` has come and pending runs, whose
+        action is in ``can_run`` (of the job ``only``, when given); the oldest first, then the
+        highest priority of their jobs, then by id. For each, ``decide(Due(job, run, live),
+        mint)`` with ``live`` the live runs of the job and, if it has a ``policy.key``, of every
+        job with that ``Run.key``, as this transaction has left them: earlier rows are seen. No
+        two claims of one key happen at the same time. None leaves the row owed. Stops after
+        ``limit`` rows that were decided; a job may come up once a call. Returns the decisions: a
+        run among them that is RUNNING was claimed, unless its cancellation is requested.
+
+        A decision may also flag runs in the way (``cancel_requested``; their node sees
+        ``changed``) or end pending ones; the job may stay as it was, and due.
         """
 
     @abstractmethod
     async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
         """End runs. An end whose run is not RUNNING under that very token is rejected: None in
         its place. For the others ``settle(job or None if removed, run, end, mint)`` says what is
-        stored: the ended run, perhaps a pending retry, and the job."""
+        stored: the ended run (or its id among the ``dropped``), perhaps a pending retry, and the
+        job. What waited for these ends, also under their key, sees ``changed``."""
 
     @abstractmethod
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
@@ -262,6 +282,15 @@ class Store(ABC):
             for run in await self.runs(limit=limit)
             if any(state in {None, one.state} for one in run.deliveries)
         ]
+
+    @abstractmethod
+    async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
+        """Ended runs that have deliveries, with one in that state when given; newest first."""
+
+    @abstractmethod
+    async def unsent(self) -> list[Run]:
+        """Ended runs of this node, inherited ones too, with a ``pending`` delivery, oldest first.
+        A look-up."""
 
     @abstractmethod
     async def prune(self, before: datetime, keep: int) -> int:

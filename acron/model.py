@@ -182,8 +182,12 @@ class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
     @property
     def due_at(self) -> datetime | None:
-        """When the job wants to be claimed next; None when it does not."""
-        return self.next_fire_at if self.state == "scheduled" else None
+        """When the job wants to be claimed next; None when it does not. A pause that has an end
+        is ended by a claim at that instant."""
+        state = self.state
+        if state == "paused":
+            return self.paused_until
+        return self.next_fire_at if state == "scheduled" else None
 
 
 #: The lower half of a job: what firing changes, and people do not write.
@@ -309,7 +313,10 @@ class End(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Due(Struct, frozen=True, gc=False):
-    """A row that is due: a job whose instant has come, or (``run``) a pending run of it."""
+    """A row that is due: a job whose instant has come, or (``run``) a pending run of it.
+
+    ``live`` are the runs in its way: those of the job, and of every job with its key.
+    """
 
     job: Job
     run: Run | None

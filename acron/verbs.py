@@ -211,7 +211,7 @@ class Verbs(ABC):
             waiting = tuple(
                 replace(run, state=RunState.CANCELLED, finished_at=now, error="job removed")
                 for run in runs
-                if run.state is RunState.PENDING
+                if run.state is RunState.PENDING and run.job_id == job.id
             )
             return Decision(None, runs=waiting)
 
@@ -341,9 +341,9 @@ class Verbs(ABC):
             if old is None:
                 raise JobNotFound(job.id)
             if runs and old.policy.overlap == "skip":
-                message = f"job {old.id!r} is running: {runs[0].id}"
-                raise JobConflict(message, job_id=old.id)
-            return Decision(old, runs=(Run(id=f"r{mint()}", job_id=old.id, due_at=now),))
+                raise JobConflict(_in_the_way(old, runs[0]), job_id=old.id)
+            key = old.policy.key
+            return Decision(old, runs=(Run(id=f"r{mint()}", job_id=old.id, due_at=now, key=key),))
 
         decision = (await self.store.write([job.id], change, now))[0]
         return decision.runs[0]
@@ -364,3 +364,9 @@ class Verbs(ABC):
     @abstractmethod
     async def _wait_for(self, run_id: str) -> None:
         """Until it is worth looking at the run again."""
+
+
+def _in_the_way(job: Job, run: Run) -> str:
+    if run.job_id == job.id:
+        return f"job {job.id!r} is running: {run.id}"
+    return f"job {run.job_id!r}, of the same key {run.key!r}, is running: {run.id}"

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
 
-    #: When, whose, and which pending run of it ("" for the job's own instant).
-    Row = tuple[datetime, str, str]
+    #: When, the rank and id of the job, and which pending run of it ("" for its own instant).
+    Row = tuple[datetime, int, str, str]
     Valid = Callable[[str, Row], bool]
 
 
@@ -49,7 +49,7 @@ class Queue:
 
 
 class Agenda:
-    """All rows, by due instant, then job id."""
+    """All rows, by due instant, then by their jobs' rank and id."""
 
     __slots__ = ("_queues", "size")
 
@@ -89,6 +89,24 @@ class Agenda:
                 heapreplace(heads, (heap[0], place, queue, heap))
             else:
                 heappop(heads)
+
+    def earlier(self, before: datetime) -> Iterator[tuple[str, Row]]:
+        """What is due before ``before``, oldest first, and what it needs; nothing is taken out."""
+        heaps = [
+            (queue.needs, heap)
+            for queue in self._queues.values()
+            for heap in (queue.owed, queue.later)
+        ]
+        # A heap's rows are looked at only below one that is early enough.
+        front = [(heap[0], which, 0) for which, (_, heap) in enumerate(heaps) if heap]
+        heapify(front)
+        while front and front[0][0][0] < before:
+            row, which, place = heappop(front)
+            needs, heap = heaps[which]
+            for below in (2 * place + 1, 2 * place + 2):
+                if below < len(heap):
+                    heappush(front, (heap[below], which, below))
+            yield needs, row
 
     def next_after(
         self, after: datetime, can_run: Collection[str], valid: Valid
