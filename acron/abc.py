@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from enum import StrEnum
-from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
+from acron.notices import Message as Message  # noqa: PLC0414, TC001 (found here as well)
+from acron.notices import Output as Output  # noqa: PLC0414
+from acron.notices import Receipt as Receipt  # noqa: PLC0414, TC001
+
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -275,14 +278,6 @@ class Store(ABC):
     async def skips(self, job_id: str | None = None, *, limit: int = 100) -> list[Skip]:
         """Newest first."""
 
-    async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
-        """Ended runs that have deliveries, with one in that state when given; newest first."""
-        return [
-            run
-            for run in await self.runs(limit=limit)
-            if any(state in {None, one.state} for one in run.deliveries)
-        ]
-
     @abstractmethod
     async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
         """Ended runs that have deliveries, with one in that state when given; newest first."""
@@ -391,59 +386,19 @@ class Action(ABC):
         """Do it; the text is the run's output, None is none."""
 
 
-class Output(str):
-    """What a job's function may return: its text, and ``files`` that go with it.
-
-    The files are copied when the run ends, so that they may be gone when they are sent.
-    """
-
-    __slots__ = ("files",)
-
-    files: tuple[str, ...]
-
-    def __new__(cls, text: str = "", *, files: Iterable[str | PathLike[str]] = ()) -> Self:
-        made = super().__new__(cls, text)
-        made.files = tuple(fspath(one) for one in files)
-        return made
-
-
-class Message(Struct, frozen=True, gc=False):
-    """What is to be told, and to whom. ``to`` is the target after its platform's name: a chat,
-    perhaps with a thread; empty when only the platform was named.
-
-    ``text`` holds no secret that acron can know and no control character, and is no longer than
-    the adapter's ``limit``. ``files`` are there to be read while the message is being sent.
-    ``part`` counts the messages of one long text from 0.
-    """
-
-    to: str
-    text: str
-    job: Job
-    run: Run
-    files: tuple[Path, ...] = ()
-    part: int = 0
-
-
-class Receipt(Struct, frozen=True):
-    """Evidence of a delivery: the platform's message id; None where it gives none."""
-
-    id: str | None = None
-
-
 class Adapter(ABC):
     """One way to tell people.
 
-    ``send`` returns a Receipt, or raises: DeliveryError, which says whether and when to come
-    again; TimeoutError, when nobody knows whether it went out; anything else is a failure that
-    is tried again. It is a coroutine function, or, with ``blocking = True``, a plain one that is
-    called in a thread.
+    ``send`` gives a Receipt, or raises: DeliveryError says whether and when to come again,
+    TimeoutError that it may have gone out; after anything else it is sent again, later.
+    It is a coroutine function or, with ``blocking = True``, a plain one, called in a thread.
     """
 
     #: ``send`` is a plain function that blocks: call it in a thread.
     blocking: bool = False
     #: Sending twice is harmless (the same file is written again).
     repeatable: bool = False
-    #: The text goes out as the job said it: not wrapped in the job's name, mentions untouched.
+    #: The text goes out as the job said it: no job's name around it, mentions untouched.
     verbatim: bool = False
     #: Sends ``Message.files``; for others the text names them.
     takes_files: bool = False

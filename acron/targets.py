@@ -63,6 +63,17 @@ def shown(text: str) -> str:
     return redact(text)
 
 
+def hide(text: str, to: str) -> str:
+    """``text``, of an error, without what is secret in the URL that it is about."""
+    if "://" not in to:
+        return text
+    text = text.replace(to, shown(to))
+    for piece in re.split(r"[/?&=@:#]+", to.partition("://")[2])[1:]:
+        if len(piece) >= 6:
+            text = text.replace(piece, HIDDEN)
+    return text
+
+
 def chat_and_thread(to: str) -> tuple[str, str]:
     """``chat[:thread]`` in two, where no chat of the platform has a colon in its name."""
     chat, _, thread = to.partition(":")

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from acron.errors import InvalidJob
 from acron.model import Delivery
 from acron.records import job_from_record, job_json, job_to_record, run_json
-from acron.targets import Target, chat_and_thread, expand, parse_target, shown
+from acron.targets import Target, chat_and_thread, expand, hide, parse_target, shown
 from acron.testing.contracts.adapters import message_of
 
 CANARY = "s3cret-canary"
@@ -116,6 +116,14 @@ def test_a_target_is_shown_without_its_secrets(target: str) -> None:
     for text in told:
         assert CANARY not in text
         assert "***" in text
+
+
+@pytest.mark.parametrize("target", SECRETS)
+def test_an_error_is_told_without_the_secrets_of_its_url(target: str) -> None:
+    to = parse_target(target).to
+    for text in (f"cannot POST {to}", f"no answer from host.example with {CANARY}"):
+        assert CANARY not in hide(text, to)
+    assert hide(f"chat {CANARY} is closed", "-100123") == f"chat {CANARY} is closed"
 
 
 def test_a_refusal_does_not_repeat_the_secret() -> None:

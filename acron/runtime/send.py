@@ -12,6 +12,7 @@ from msgspec import Struct
 from acron.abc import Receipt
 from acron.contain import meant_for_us, text_of
 from acron.errors import DeliveryError
+from acron.targets import hide
 from acron.text import one_line
 from acron.threads import Threads
 
@@ -93,18 +94,14 @@ class Sender:
         try:
             result = await self._call(adapter, message, begun)
         except DeliveryError as error:
-            return Failure(
-                one_line(text_of(error).removeprefix("DeliveryError: ")),
-                error.retry_after,
-                error.permanent,
-                error.unknown,
-            )
+            why = _why(error, message).removeprefix("DeliveryError: ")
+            return Failure(why, error.retry_after, error.permanent, error.unknown)
         except TimeoutError as error:
-            return Failure(f"{one_line(text_of(error))}; it may have gone out", unknown=True)
+            return Failure(f"{_why(error, message)}; it may have gone out", unknown=True)
         except BaseException as error:
             if meant_for_us(error):
                 raise
-            return Failure(one_line(text_of(error)))
+            return Failure(_why(error, message))
         if not isinstance(result, Receipt):
             why = f"{adapter.name}.send gave {type(result).__name__}, not a Receipt"
             return Failure(why, permanent=True)
@@ -133,3 +130,7 @@ class Sender:
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Give what runs in threads ``timeout`` seconds to end, and leave the rest behind."""
         await asyncio.gather(*(one.close(timeout) for one in self._threads.values()))
+
+
+def _why(error: BaseException, message: Message) -> str:
+    return one_line(hide(text_of(error), message.to))

@@ -22,7 +22,11 @@ class Chat(RecordingAdapter):
             raise DeliveryError("no such chat", permanent=True)
         return await super().send(message)
 
-app = Acron({store!r}, adapters={{"chat": Chat("chat")}})
+class Refuses(Chat):
+    async def send(self, message):
+        raise DeliveryError("POST " + message.to + " refused", permanent=True)
+
+app = Acron({store!r}, adapters={{"chat": Chat("chat"), "apprise": Refuses("apprise")}})
 
 @app.job("every 24h", deliver="chat:1,chat:2,json://me:hunter2@localhost:1/hunter2")
 async def tea():

@@ -376,7 +376,9 @@ async def test_no_sink_shows_a_secret(
     caplog.set_level(logging.DEBUG)
     chat = RecordingAdapter("chat")
     chat.fail(DeliveryError(f"POST https://me:{CANARY}@host refused, token={CANARY}\r\n"))
-    app = make(acron_time, adapters={"chat": chat})
+    phone = RecordingAdapter("apprise")
+    phone.fail(OSError(f"POST json://me:{CANARY}@host/{CANARY} said no to {CANARY}"))
+    app = make(acron_time, adapters={"chat": chat, "apprise": phone})
     say(app, HOSTILE, deliver=["chat", f"json://me:{CANARY}@host/{CANARY}"])
     async with app:
         await acron_time.advance(hours=1, seconds=1)
@@ -384,7 +386,8 @@ async def test_no_sink_shows_a_secret(
         await acron_time.advance(hours=2)
     lines = [record.getMessage() for record in caplog.records]
     assert any("json://***" in line or "chat failed" in line for line in lines)
-    for text in (*lines, *chat.texts, *(one.error or "" for one in run.deliveries)):
+    assert len(phone.messages) == 1
+    for text in (*lines, *chat.texts, *phone.texts, *(one.error or "" for one in run.deliveries)):
         assert CANARY not in text
         assert not RAW.search(text)
 
