@@ -43,8 +43,9 @@ class Sender:
 
     def __init__(self, max_threads: int) -> None:
         self._max_threads = max_threads
-        self._threads: dict[Adapter, Threads] = {}
-        self._free_at: dict[Adapter, float] = {}
+        # By id: a stranger's adapter need not be hashable, and lives as long as we do.
+        self._threads: dict[int, Threads] = {}
+        self._free_at: dict[int, float] = {}
         self._stuck: dict[asyncio.Task[Receipt | Failure], str] = {}
 
     @property
@@ -58,8 +59,8 @@ class Sender:
         if adapter.rate is None:
             return
         now = asyncio.get_running_loop().time()
-        mine = max(self._free_at.get(adapter, now), now)
-        self._free_at[adapter] = mine + 1 / adapter.rate
+        mine = max(self._free_at.get(id(adapter), now), now)
+        self._free_at[id(adapter)] = mine + 1 / adapter.rate
         if mine > now:
             await asyncio.sleep(mine - now)
 
@@ -123,9 +124,10 @@ class Sender:
         return await sent if inspect.isawaitable(sent) else sent
 
     def _threads_of(self, adapter: Adapter) -> Threads:
-        if adapter not in self._threads:
-            self._threads[adapter] = Threads(self._max_threads, f"acron-deliver-{adapter.name}")
-        return self._threads[adapter]
+        key = id(adapter)
+        if key not in self._threads:
+            self._threads[key] = Threads(self._max_threads, f"acron-deliver-{adapter.name}")
+        return self._threads[key]
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Give what runs in threads ``timeout`` seconds to end, and leave the rest behind."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
 
-from acron import Acron
+from acron import Acron, Settings
 from acron.adapters import CLIENTS, OURS, adapt, load_adapters
 from acron.adapters.base import setting
 from acron.errors import ConfigError
@@ -14,6 +18,49 @@ from acron.testing import RecordingAdapter
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from acron.model import Delivery
+    from tests.adapters.platforms import Fault, Platforms
+
+
+async def told(app: Acron, run_id: str) -> Delivery:
+    """What became of a run's only delivery, in real time: there are sockets in it."""
+    while True:
+        (delivery,) = (await app.get_run(run_id)).deliveries
+        if delivery.state not in {"pending", "sending"} or delivery.error:
+            return delivery
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    "fault, state, requests",
+    [(None, "delivered", 1), ("drop", "unknown", 1), ("500", "pending", 1), ("403", "failed", 1)],
+)
+async def test_from_a_job_to_a_chat_and_back(
+    platforms: Platforms, fault: Fault | None, state: str, requests: int
+) -> None:
+    platforms.faults = [fault] if fault else []
+    session = AiohttpSession(api=TelegramAPIServer.from_base(platforms.url))
+    settings = Settings(home_channels={"telegram": "-100123:5"})
+    async with Bot(f"123:{'A' * 35}", session=session) as bot:
+        app = Acron("memory://", adapters={"telegram": bot}, settings=settings)
+
+        @app.action
+        async def tea() -> str:
+            return "tea @everyone token=s3cret"
+
+        async with app:
+            await app.add("every 24h", tea, id="tea", deliver="telegram")
+            run = await app.run_now("tea", wait=True)
+            delivery = await told(app, run.id)
+    assert (delivery.target, delivery.state) == ("telegram:-100123:5", state)
+    assert len(platforms.requests) == requests
+    assert (delivery.receipt is not None) is (state == "delivered")
+    assert (delivery.retry_at is not None) is (state == "pending")
+    if state == "delivered":
+        (text,) = platforms.told
+        assert text.startswith("tea\n\ntea @\u200beveryone token=***\n\n(tea, run r")
+        assert platforms.posts[0]["message_thread_id"] == "5"
 
 
 def test_an_adapter_stays_as_it_is() -> None:
