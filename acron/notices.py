@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from os import PathLike, fspath
+from pathlib import Path  # noqa: TC003 (msgspec reads the annotations)
 from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
+from acron.model import Job, Run  # noqa: TC001 (msgspec reads the annotations)
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
-
-    from acron.model import Job, Run
 
 
 class Output(str):
