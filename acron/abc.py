@@ -19,7 +19,7 @@ from acron.notices import Receipt as Receipt  # noqa: PLC0414, TC001
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Decide = Callable[[Due, Callable[[], int]], Decision | None]
     Settle = Callable[[Job | None, Run, End, Callable[[], int]], Decision]
     Change = Callable[[str, Job | None, Sequence[Run], Callable[[], int]], Decision]
+    #: Calls a registered function, sync or async, with those of the values that it takes.
+    CallByName = Callable[[str, "Context", Mapping[str, object]], Awaitable[object]]
 
 
 # --- when ---------------------------------------------------------------------------------------
@@ -57,15 +59,13 @@ class Firing(Protocol):
         """Seconds until the next instant owed (never negative), None when there is none.
 
         What was left owed by the last tick (no free slot, an earlier run still going) does not
-        count: ``changed`` wakes when it can go on.
-        """
+        count: ``changed`` wakes when it can go on."""
         ...
 
     async def tick(self) -> int:
         """Beat, claim and start all that is due, mark success; how many runs were started.
 
-        Raises what the store raises. May be called at any time, by anyone, as often as wanted.
-        """
+        Raises what the store raises. May be called at any time, by anyone, as often as wanted."""
         ...
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
@@ -88,8 +88,7 @@ class CronScheduler(ABC):
 
     The runtime beats before ``start`` and goes on beating whatever the provider does. A provider
     that raises, hangs or returns without having armed is replaced by the built-in, with a
-    warning: never without a trigger, never two.
-    """
+    warning: never without a trigger, never two."""
 
     @property
     @abstractmethod
@@ -108,8 +107,7 @@ class CronScheduler(ABC):
 
         A provider that only arms an outside scheduler may return once it has read
         ``firing.armed`` to its end. Whatever else happens, fires go through ``firing``.
-        ``interval`` is the longest sleep between two looks, in seconds.
-        """
+        ``interval`` is the longest sleep between two looks, in seconds."""
 
     async def stop(self) -> None:
         """Release what is held outside (servers, consumers). Safe before start, and twice."""
@@ -139,8 +137,7 @@ class Store(ABC):
     quick; run them inside the transaction, on current rows; what they raise aborts it and is
     raised. ``mint()`` gives the next fencing token: from one sequence for the whole store, never
     given twice, always larger than any before. The store never reads a clock.
-    Failures are raised as ``StoreError``, and then nothing has changed.
-    """
+    Failures are raised as ``StoreError``, and then nothing has changed."""
 
     @property
     @abstractmethod
@@ -233,8 +230,7 @@ class Store(ABC):
         run among them that is RUNNING was claimed, unless its cancellation is requested.
 
         A decision may also flag runs in the way (``cancel_requested``; their node sees
-        ``changed``) or end pending ones; the job may stay as it was, and due.
-        """
+        ``changed``) or end pending ones; the job may stay as it was, and due."""
 
     @abstractmethod
     async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
@@ -284,8 +280,7 @@ class Store(ABC):
 
     @abstractmethod
     async def unsent(self) -> list[Run]:
-        """Ended runs of this node, inherited ones too, with a ``pending`` delivery, oldest first.
-        A look-up."""
+        """Our ended runs, inherited too, with a ``pending`` delivery, oldest first. A look-up."""
 
     @abstractmethod
     async def prune(self, before: datetime, keep: int) -> int:
@@ -297,6 +292,10 @@ class Store(ABC):
     @abstractmethod
     async def beat(self, node: Node) -> None:
         """Keep what this node says of itself. Cheap; need not survive a crash of the machine."""
+
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:
+        """``beat`` from a thread, each second that the loop is blocked, and once after; may block
+        that thread. Without ``keep``, a lease that is renewed is to run out. Default: nothing."""
 
     @abstractmethod
     async def nodes(self) -> list[Node]:

@@ -22,6 +22,7 @@ from acron.config import check_settings, home_dir, load_settings, store_url
 from acron.declared import declare, pause_orphans
 from acron.errors import InvalidJob, JobConflict, WrongLoop
 from acron.events import Event, Events
+from acron.functions import by_name
 from acron.model import Job, Node, Run, Settings
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from acron.abc import Adapter, CronScheduler, Store
     from acron.clock import Clock
+    from acron.model import Delivery, DeliveryState
 
 log = logging.getLogger("acron")
 
@@ -108,7 +110,8 @@ class Acron(Verbs):
         def declare(function: F) -> F:
             name = self._call.register(function, id)
             job_id = id or name
-            record = {"id": job_id, "schedule": schedule, "call": name, "tz": self.tz, **policies}
+            record = {"id": job_id, "schedule": schedule, "call": name, "tz": self.tz}
+            record |= by_name(policies, lambda field, one: self._registered(job_id, field, one))
             record |= {"app": self.app}
             record = {key: value for key, value in record.items() if value is not None}
             declared = job_from_record(record)
@@ -121,6 +124,11 @@ class Acron(Verbs):
             return function
 
         return declare
+
+    def _registered(self, job_id: str, field: str, function: Callable[..., Any]) -> str:
+        """The name of a function that a declared job gives beside its own; registered by it."""
+        plain = getattr(function, "__name__", "<lambda>") != "<lambda>"
+        return self._call.register(function, None if plain else f"{job_id}.{field}")
 
     def action(self, function: F) -> F:
         """Register a function for dynamic jobs: stored by its name, with JSON arguments."""
@@ -241,6 +249,16 @@ class Acron(Verbs):
                 await self._wait_for(run.id)
         return await self.wait(run.id)
 
+    async def deliveries(
+        self, state: DeliveryState | None = None, *, limit: int = 100
+    ) -> list[tuple[Run, Delivery]]:
+        """What was to be told to whom and what became of it, of the newest ``limit`` runs that
+        have such; in one ``state`` when given: ``pending sending delivered unverified failed
+        unknown``."""
+        async with self._reading() as store:
+            runs = await store.deliveries(state, limit)
+        return [(run, one) for run in runs for one in run.deliveries if state in {None, one.state}]
+
     async def resend(self, run_id: str, target: str) -> Run:
         """Send a run's output to one of its targets once more, from here and now, whatever
         became of it; the run with what came of that.
@@ -356,6 +374,7 @@ class Acron(Verbs):
             settings=self.settings,
             node=self._node,
             root=root,
+            call=self._call.call_by_name,
         )
         await self._runtime.start(trigger=trigger)
 

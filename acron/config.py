@@ -31,13 +31,18 @@ FILE = "acron.toml"
 PREFIX = "ACRON_"
 
 _TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
-#: Fields in seconds, which may be written as a length of time: ``"5m"``.
-_SECONDS = frozenset({"interval", "drain_timeout"})
-_AT_LEAST = {"drain_timeout": 0, "max_running": 1, "max_threads": 1, "retention_runs": 1}
 #: What turns the wrapper on and off where there is only text.
 _SWITCH = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
+#: Fields in seconds, which may be written as a length of time: ``"5m"``.
+_SECONDS = frozenset({"interval", "drain_timeout", "blocked_after", "blocked_limit"})
+#: Fields that are lists, and may be one text with commas.
+_LISTS = frozenset({"alerts"})
+_AT_LEAST = {
+    **dict.fromkeys(("blocked_after", "blocked_limit", "catch_up_rate", "drain_timeout"), 0),
+    **dict.fromkeys(("max_running", "max_threads", "retention_runs"), 1),
+}
 _POSITIVE = frozenset({"interval", "retention_days"})
 
 
@@ -113,6 +118,8 @@ def _value(name: str, raw: object, where: str, file: Path | None = None) -> Any:
         near = get_close_matches(name, _TYPES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_TYPES)}"
         raise ConfigError(f"unknown setting ({hint})", where=where)
+    if name in _LISTS and isinstance(raw, str):
+        raw = tuple(one for part in raw.split(",") if (one := part.strip()))
     try:
         value = msgspec.convert(raw, _TYPES[name], strict=file is not None)
     except msgspec.ValidationError as error:
@@ -123,6 +130,8 @@ def _value(name: str, raw: object, where: str, file: Path | None = None) -> Any:
         return _home_channels(value, where)
     if name == "wrap":
         return _wrapper(value, where)
+    if name in _LISTS:
+        return _list(value, where)
     if isinstance(value, str):
         return _text(name, value, where, Path() if file is None else file.parent)
     if not math.isfinite(value):
@@ -164,6 +173,13 @@ def _wrapper(value: Any, where: str) -> bool | str:
     except ValueError as error:
         raise ConfigError(f"the template cannot be used: {error}", where=where) from error
     return str(value)
+
+
+def _list(items: tuple[str, ...], where: str) -> tuple[str, ...]:
+    for number, item in enumerate(items):
+        if not item.strip() or not item.isprintable():
+            raise ConfigError(f"must be printable text, not {item!r}", where=f"{where}[{number}]")
+    return items
 
 
 def _seconds(raw: object, error: msgspec.ValidationError, where: str) -> float:

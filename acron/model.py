@@ -17,6 +17,7 @@ from acron.specs import ActionSpec  # noqa: TC001 (msgspec reads the annotations
 
 CatchUp = Literal["once", "none", "all"]
 Overlap = Literal["skip", "queue", "replace", "allow"]
+IncidentKind = Literal["failure", "absence", "misfire"]
 JobState = Literal["scheduled", "paused", "completed", "error"]
 DeliveryState = Literal["pending", "sending", "delivered", "unverified", "failed", "unknown"]
 
@@ -66,8 +67,8 @@ class Retry(Struct, frozen=True, gc=False):
     The n-th retry waits ``min(delay * factor ** (n - 1), max_delay)`` seconds, lengthened by up
     to ``jitter`` of itself. ``attempts`` counts the first one. ``on`` names the errors that are
     worth it: exception classes, stored by name (``ValueError``, ``package.module.Class``).
-    ``when`` is the name of a registered function, sync or async, of ``(error, attempt)``: True to
-    try again, False to give up, a number to try again in so many seconds.
+    ``when`` is a registered function, sync or async, of ``(error, attempt)``: True to try again,
+    False to give up, a number to try again in so many seconds. It is stored by its name.
     """
 
     attempts: int = 3
@@ -76,7 +77,7 @@ class Retry(Struct, frozen=True, gc=False):
     max_delay: float = 300.0
     jitter: float = 0.1
     on: tuple[Any, ...] = ("Exception",)  # classes when written, names when kept
-    when: str | None = None
+    when: Any = None  # a function when written, its name when kept
 
     def __post_init__(self) -> None:
         names = tuple(one if isinstance(one, str) else error_name(one) for one in self.on)
@@ -126,8 +127,8 @@ class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     ``acknowledged`` (somebody has seen it: no further alert).
     """
 
-    id: str
-    kind: Literal["failure", "absence", "misfire"]
+    id: str  # the job's, a slash and a number
+    kind: IncidentKind
     signature: str
     error: str
     first_at: datetime
@@ -136,6 +137,10 @@ class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     run_id: str | None = None  # the newest
     state: Literal["detected", "alerted", "resolved", "acknowledged"] = "detected"
     closed_at: datetime | None = None
+
+    @property
+    def job_id(self) -> str:
+        return self.id.rpartition("/")[0]
 
 
 class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -184,10 +189,9 @@ class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     def due_at(self) -> datetime | None:
         """When the job wants to be claimed next; None when it does not. A pause that has an end
         is ended by a claim at that instant."""
-        state = self.state
-        if state == "paused":
-            return self.paused_until
-        return self.next_fire_at if state == "scheduled" else None
+        if self.completed or self.error is not None:
+            return None
+        return self.next_fire_at if self.paused is None else self.paused_until
 
 
 #: The lower half of a job: what firing changes, and people do not write.
@@ -292,8 +296,9 @@ class Occurrence(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
 class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """How an attempt ended: what an action gave, or what went wrong (one line in ``error``).
 
-    ``raised`` names the classes of the exception, its own first, for ``Retry.on``. ``files`` are
-    paths of what goes with the output, then the names under which they are kept.
+    ``raised`` names the classes of the exception, its own first, for ``Retry.on``; ``again`` is
+    what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason.
+    ``files`` are paths of what goes with the output, then the names under which they are kept.
     """
 
     state: RunState
@@ -301,6 +306,8 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     error: str | None = None
     raised: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    again: bool | float | None = None
+    skip: SkipReason | None = None
 
 
 class End(Struct, frozen=True, gc=False, kw_only=True):
@@ -350,6 +357,7 @@ class Node(Struct, frozen=True, kw_only=True, omit_defaults=True):
     offers: tuple[str, ...] = ()  # what it can run, in the words of ``ActionSpec.needs``
     running: int = 0
     abandoned: tuple[str, ...] = ()  # coroutines and threads that would not end
+    blocked: str | None = None  # what blocks its loop now, and where
     heartbeat_at: datetime | None = None
     last_success_at: datetime | None = None
     last_error: str | None = None
@@ -365,7 +373,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: str = ""  # empty: the built-in
     interval: float = 60.0
     max_running: int = 100
+    catch_up_rate: float = 50.0  # starts a second after an outage; 0: all at once
     drain_timeout: float = 30.0
+    blocked_after: float = 1.0  # a loop that stands still so long is blocked; 0: not watched
+    blocked_limit: float = 600.0  # how long a blocked loop is kept alive, by stores with leases
+    alerts: tuple[str, ...] = ()  # delivery targets that are told of incidents
     max_threads: int = 40
     retention_days: float = 30.0
     retention_runs: int = 1000  # a job

@@ -7,28 +7,32 @@ restart. What may have gone out is never sent again unasked.
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from acron.abc import Message
 from acron.contain import meant_for_us, text_of
-from acron.messages import compose
+from acron.messages import compose, fit
 from acron.model import Delivery
+from acron.runtime import fire
 from acron.runtime.outbox import Outbox
 from acron.runtime.send import Failure, Sender
-from acron.targets import parse_target, shown
+from acron.targets import expand, parse_target, shown
 from acron.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
-    from acron.abc import Adapter, Receipt, Store
-    from acron.clock import Clock
+    from acron.abc import Adapter, Receipt
     from acron.model import Job, Run, Settings
+    from acron.runtime import Runtime
+
+log = logging.getLogger("acron.deliver")
 
 #: Sends to one target that fail, before its delivery does.
 ATTEMPTS = 8
@@ -42,28 +46,20 @@ PATIENCE = 24 * 3600.0
 class Deliverer:
     """Sends from the outbox: the unsent ``deliveries`` of an ended run.
 
-    ``files_of`` gives the paths of what a run attached; ``again`` makes the runtime deliver once
-    more: it owns the tasks.
+    ``do`` makes a task that the runtime awaits: what is tried again comes by the same door.
     """
 
     def __init__(
         self,
-        store: Store,
+        rt: Runtime,
+        do: Callable[[Coroutine[Any, Any, object], str], object],
         adapters: Mapping[str, Adapter],
-        *,
-        clock: Clock,
         settings: Settings,
-        files_of: Callable[[Run], tuple[Path, ...]],
-        trouble: Callable[[str, BaseException], None],
-        again: Callable[[Job, Run], None],
     ) -> None:
-        self._store = store
+        self._rt = rt
+        self._do = do
         self._adapters = adapters
-        self._clock = clock
         self._settings = settings
-        self._files_of = files_of
-        self._trouble = trouble
-        self._again = again
         self._sender = Sender(settings.max_threads)
         self._open: dict[str, Outbox] = {}
         self._closed = False
@@ -79,7 +75,7 @@ class Deliverer:
         A target of an ``adopted`` run, left by a dead process, waits on if no adapter of ours
         serves it: another process may have one.
         """
-        outbox = self._open.setdefault(run.id, Outbox(self._store, run, self._trouble))
+        outbox = self._open.setdefault(run.id, Outbox(self._rt.store, run, self._rt.pulse.trouble))
         try:
             await outbox.expand(job.origin, self._settings.home_channels)
             async with asyncio.TaskGroup() as sends:
@@ -98,13 +94,29 @@ class Deliverer:
 
     async def resend(self, job: Job, run: Run, target: str) -> Run:
         """Send to one target again, whatever became of it; the run with what came of that."""
-        outbox = self._open.setdefault(run.id, Outbox(self._store, run, self._trouble))
+        outbox = self._open.setdefault(run.id, Outbox(self._rt.store, run, self._rt.pulse.trouble))
         index = [one.target for one in outbox.run.deliveries].index(target)
         if index not in outbox.sending:
             if timer := outbox.timers.pop(index, None):
                 timer.cancel()
             await outbox.mark(index, Delivery(target))
         return await self.deliver(job, outbox.run)
+
+    async def send(self, job: Job, run: Run, target: str, text: str) -> Delivery:
+        """One text beside the outbox: bounded, and what came of it. Of several places that the
+        target means, the one that took it speaks for all."""
+        places = expand([Delivery(target)], job.origin, self._settings.home_channels)
+        told = await asyncio.gather(*(self._beside(job, run, one, text) for one in places))
+        return next((one for one in told if one.state in {"delivered", "unverified"}), told[0])
+
+    async def _beside(self, job: Job, run: Run, delivery: Delivery, text: str) -> Delivery:
+        adapter = self._adapter(delivery.target)
+        if adapter is None:
+            log.error("no adapter here for %r", shown(delivery.target))
+            return replace(delivery, state="failed", error="no adapter here")
+        await self._sender.turn(adapter)
+        parts = fit(adapter, text, "acron incidents")
+        return await self._send(job, run, adapter, delivery, parts, ())
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Try nothing again in this process: what waits is durable. Bounded; twice is safe."""
@@ -119,17 +131,18 @@ class Deliverer:
     def _later(self, job: Job, outbox: Outbox, index: int) -> bool:
         """Whether this one must wait; then it is tried again at its time."""
         at = outbox.run.deliveries[index].retry_at
-        wait = 0.0 if at is None else (at - self._clock.now()).total_seconds()
+        wait = 0.0 if at is None else (at - self._rt.clock.now()).total_seconds()
         if wait <= 0:
             return False
         if not self._closed and index not in outbox.timers:
 
-            def again() -> None:
+            def wake() -> None:
                 del outbox.timers[index]
                 self._open[outbox.run.id] = outbox
-                self._again(job, outbox.run)
+                again = fire.deliver(self._rt, job, outbox.run)
+                self._do(again, f"deliver {outbox.run.id}")
 
-            outbox.timers[index] = asyncio.get_running_loop().call_later(wait, again)
+            outbox.timers[index] = asyncio.get_running_loop().call_later(wait, wake)
         return True
 
     async def _one(self, job: Job, outbox: Outbox, index: int) -> None:
@@ -154,14 +167,25 @@ class Deliverer:
 
     async def _parts(self, job: Job, run: Run, adapter: Adapter, delivery: Delivery) -> Delivery:
         """Send the parts that the platform has not taken yet."""
-        label = f"deliver {run.id} to {shown(delivery.target)}"
         try:
             parts = compose(adapter, job, run, wrap=self._settings.wrap)
-            files = self._files_of(run) if adapter.takes_files else ()
+            files = self._rt.files.paths(run) if adapter.takes_files else ()
         except BaseException as error:
             if meant_for_us(error):
                 raise
             return self._failed(run, adapter, delivery, Failure(one_line(text_of(error))))
+        return await self._send(job, run, adapter, delivery, parts, files)
+
+    async def _send(
+        self,
+        job: Job,
+        run: Run,
+        adapter: Adapter,
+        delivery: Delivery,
+        parts: tuple[str, ...],
+        files: tuple[Path, ...],
+    ) -> Delivery:
+        label = f"deliver {run.id} to {shown(delivery.target)}"
         to = parse_target(delivery.target).to
         proven = not delivery.parts or delivery.receipt is not None
         for part in range(delivery.parts, len(parts)):
@@ -185,7 +209,7 @@ class Deliverer:
         wait = max(_backoff(run, delivery), failure.retry_after or 0.0)
         if failure.permanent or delivery.attempts >= ATTEMPTS or not wait <= PATIENCE:
             return replace(failed, state="failed")
-        retry_at = self._clock.now() + timedelta(seconds=wait)
+        retry_at = self._rt.clock.now() + timedelta(seconds=wait)
         return replace(failed, state="pending", retry_at=retry_at)
 
 

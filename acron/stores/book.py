@@ -53,7 +53,7 @@ class Book(Ledger):
         super().__init__()
         self.jobs: dict[str, Job] = {}
         self.token = 0
-        self._agenda = Agenda()
+        self._agenda = Agenda(self._row_of)
         self._moved: set[str] = set()  # jobs that may have rows where they belong no more
         self.index = Index(self.jobs)
 
@@ -69,10 +69,13 @@ class Book(Ledger):
         lanes = Lanes()
         for job_id in ids:
             job = jobs[job_id] if job_id in jobs else self.jobs.get(job_id)
-            key = None if job is None else job.policy.key
-            runs = lanes.seen(job_id, key, self.standing(job_id, key))
+            runs: tuple[Run, ...] = ()
+            if job is not None or job_id in jobs or job_id in self.open:
+                key = None if job is None else job.policy.key
+                runs = lanes.seen(job_id, key, self.standing(job_id, key))
             decision = change(job_id, job, runs, self.mint)
-            lanes.note(decision)
+            if decision.runs or decision.dropped:
+                lanes.note(decision)
             jobs[job_id] = decision.job
             decisions.append(decision)
         return Changes(list(ids), decisions, self.token, news=True)
@@ -143,7 +146,10 @@ class Book(Ledger):
             ids.append(job_id)
             decisions.append(decision)
             lanes.note_keyed(decision)
-            if _still_due(decision, row):
+            after = decision.job
+            if (run_id or (after is not None and after.due_at is not None)) and _still_due(
+                decision, row
+            ):
                 left.append((queue, row))
             if len(ids) >= limit:
                 break
@@ -328,7 +334,7 @@ class Book(Ledger):
 
     def sweep(self) -> None:
         """Build the agenda anew from what is stored."""
-        self._agenda = agenda = Agenda()
+        self._agenda = agenda = Agenda(self._row_of)
         self._moved.clear()
         for job in self.jobs.values():
             if (due := job.due_at) is not None:
@@ -342,6 +348,12 @@ class Book(Ledger):
 
     def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
         return self._agenda.next_after(after, can_run, self._holds)
+
+    def _row_of(self, needs: str, job_id: str) -> Row | None:
+        job = self.jobs.get(job_id)
+        if job is None or (due := job.due_at) is None or job.action.needs != needs:
+            return None
+        return due, rank(job), job_id, ""
 
     def _holds(self, needs: str, row: Row) -> bool:
         due_at, place, job_id, run_id = row

@@ -40,8 +40,12 @@ class Lanes:
 
     def note_keyed(self, decision: Decision) -> None:
         """``note``, but only what a look at another job can see."""
-        if decision.dropped or any(run.key is not None for run in decision.runs):
+        for run in decision.runs:
+            if run.key is not None:
+                return self.note(decision)
+        if decision.dropped:
             self.note(decision)
+        return None
 
     def seen(self, job_id: str, key: str | None, stored: Iterable[Run]) -> tuple[Run, ...]:
         """The runs of that job and of that key: ``stored``, and what has changed since."""
@@ -67,7 +71,8 @@ def is_news(decisions: Iterable[Decision]) -> bool:
 
 def rank(job: Job) -> int:
     """The place of a job among those due at the same instant: the lowest comes first."""
-    return max(-_LIMIT, min(-job.policy.priority, _LIMIT))
+    priority = job.policy.priority
+    return max(-_LIMIT, min(-priority, _LIMIT)) if priority else 0
 
 
 def _age(run: Run) -> tuple[int, str]:

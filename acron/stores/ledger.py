@@ -43,7 +43,8 @@ class Ledger:
         self.unsent: dict[str, Run] = {}  # ended, with deliveries to make
         self.skips: list[Skip] = []  # oldest first
         self._skips_of: dict[str, list[Skip]] = {}  # the same, by job
-        self._history: dict[str, list[str]] = {}  # ids in ``runs``, by job
+        #: Ids in ``runs``, by job; a tuple while there is one, which the collector lets go of.
+        self._history: dict[str, tuple[str] | list[str]] = {}
         self._newest = 0  # the largest token in ``runs``
         self._sorted = True  # whether ``runs`` is in the order of tokens
 
@@ -164,9 +165,10 @@ class Ledger:
             run = self.runs.pop(run_id, None)
             if run is None:
                 return
-            history = self._history[run.job_id]
-            history.remove(run_id)
-            if not history:
+            history = [one for one in self._history[run.job_id] if one != run_id]
+            if history:
+                self._history[run.job_id] = history
+            else:
                 del self._history[run.job_id]
         self.unsent.pop(run_id, None)
         for index, of in ((self.open, run.job_id), (self.lanes, run.key)):
@@ -189,9 +191,11 @@ class Ledger:
             self.pending.pop(run.id, None)
         history = self._history.get(run.job_id)
         if history is None:
-            self._history[run.job_id] = [run.id]
-        else:
+            self._history[run.job_id] = (run.id,)
+        elif isinstance(history, list):
             history.append(run.id)
+        else:
+            self._history[run.job_id] = [*history, run.id]
         if run.token <= self._newest:
             self._sorted = False
         else:

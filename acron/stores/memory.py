@@ -162,6 +162,9 @@ class MemoryStore(Store):
         self._ready()
         self._nodes[node.id] = replace(node, alive=node.id == self._node)
 
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:  # noqa: ARG002 (it dies with us)
+        self._nodes[node.id] = replace(node, alive=node.id == self._node)
+
     async def nodes(self) -> list[Node]:
         self._ready()
         return list(self._nodes.values())

@@ -396,6 +396,10 @@ class PostgresStore(Store):
     async def beat(self, node: Node) -> None:
         await self._link.ask(lambda one: nodes.beat(one, node))
 
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:
+        if self._lease is not None:
+            self._lease.tell(node, keep=keep)
+
     async def nodes(self) -> list[Node]:
         return await self._link.ask(nodes.all_nodes)
 

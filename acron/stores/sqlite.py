@@ -291,6 +291,9 @@ class SqliteStore(LocalStore):
     async def beat(self, node: Node) -> None:
         await self._do(lambda: self._nodes.write(node))
 
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:  # noqa: ARG002 (it holds a lock)
+        self._nodes.write(node)
+
     async def nodes(self) -> list[Node]:
         return await self._do(self._nodes.all)
 
