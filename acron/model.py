@@ -258,9 +258,10 @@ class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
     @property
     def live(self) -> bool:
-        """From the first start of an occurrence to the end of its last attempt."""
+        """From the first start of an occurrence to the end of its last attempt. What waits of a
+        backfill is not: thousands of a job's may wait, and must not stand in each other's way."""
         return self.state is RunState.RUNNING or (
-            self.state is RunState.PENDING and self.attempt > 1
+            self.state is RunState.PENDING and self.attempt > 1 and self.batch is None
         )
 
 
@@ -383,4 +384,5 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention_runs: int = 1000  # a job
     wrap: bool | str = True  # name the job around what it says; or a template that does
     home_channels: dict[str, str] = {}  # by platform, the chat that the platform alone means
+    http_allow_private: bool = False  # may `http` jobs ask this machine and its network?
     calendars: dict[str, tuple[str, ...]] = {}  # days off, for `except NAME` in schedules

@@ -75,6 +75,7 @@ class TestLayers:
             "retention_days": "0.5",
             "retention_runs": "9",
             "wrap": "{name}: {text}",
+            "http_allow_private": "1",
             "blocked_after": "0.25",
             "blocked_limit": "90",
         }
