@@ -91,9 +91,12 @@ class ManualWork(Verbs):
             known = ", ".join(shown(one.target) for one in run.deliveries) or "none"
             message = f"{shown(target)!r} is not one target of {run.id}; there are: {known}"
             raise InvalidJob(message, job_id=run.job_id, where="$.deliver")
-        waits = found[0].state == "pending" and run.node != firing.node_id
-        if found[0].state == "sending" or waits:
-            message = f"{run.id} to {shown(target)} is under way: a running acron sends it"
+        # Another process keeps the deliveries of its run together: ours would undo one of its own.
+        theirs = run.deliveries if run.node != firing.node_id else ()
+        busy = [one for one in theirs if one.state in {"pending", "sending"}]
+        busy += [found[0]] if found[0].state == "sending" else []
+        if busy:
+            message = f"{run.id} to {shown(busy[0].target)} is under way: a running acron sends it"
             raise JobConflict(message, job_id=run.job_id)
         return await firing.deliverer.resend(await self.get(run.job_id), run, found[0].target)
 
