@@ -1,0 +1,1 @@
+"""acron inside other people's frameworks: one module each, imported by who uses it."""
