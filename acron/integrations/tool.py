@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -21,7 +21,6 @@ from msgspec import Struct
 
 from acron.contain import text_of
 from acron.errors import AcronError, InvalidJob, ScheduleError, StoreError
-from acron.model import RunState
 from acron.runtime.run import current_attempt
 from acron.schedules import parse
 from acron.schedules.combine import Bounded, Except, Union
@@ -47,6 +46,8 @@ _LOOKED_AT = 64
 _PROMPT_LIMIT = 10_000
 _NAMED = 50
 
+Verb = Literal["create", "list", "update", "pause", "resume", "run", "remove"]
+
 #: One lock an app: two calls at once must not both find room for one more job.
 _creating: WeakKeyDictionary[Acron, asyncio.Lock] = WeakKeyDictionary()
 
@@ -64,7 +65,7 @@ class Refused(AcronError):
 
 
 class _Request(Struct, frozen=True, forbid_unknown_fields=True):
-    action: Literal["create", "list", "update", "pause", "resume", "run", "remove"]
+    action: Verb
     job: str | None = None
     schedule: str | None = None
     prompt: str | None = None
@@ -81,8 +82,7 @@ _TELLS: dict[str, tuple[str, str]] = {
     "job": ("string", "The job's id or name. Needed by all but create and list."),
     "schedule": (
         "string",
-        "When: 'in 20m', 'tomorrow at 9am', 'every 2h', 'weekdays at 9:30', 'first monday of the "
-        "month at 9am', or cron ('0 9 * * 1-5'). A time of day is in the zone tz.",
+        "When: 'in 20m', 'tomorrow at 9am', 'every 2h', 'weekdays at 9:30', cron '0 9 * * 1-5'.",
     ),
     "prompt": ("string", "What you are to be asked then; it must make sense on its own."),
     "name": ("string", "A short name for people."),
@@ -104,9 +104,7 @@ def schema(functions: Collection[str] = ()) -> dict[str, Any]:
 
     ``functions`` as in ``call``.
     """
-    fields: dict[str, Any] = {
-        "action": {"type": "string", "enum": list(msgspec.json.schema(_actions())["enum"])}
-    }
+    fields: dict[str, Any] = {"action": {"type": "string", "enum": list(get_args(Verb))}}
     fields |= {key: {"type": kind, "description": text} for key, (kind, text) in _TELLS.items()}
     what = "prompt"
     if functions:
@@ -124,10 +122,6 @@ def schema(functions: Collection[str] = ()) -> dict[str, Any]:
             "additionalProperties": False,
         },
     }
-
-
-def _actions() -> Any:
-    return next(one.type for one in msgspec.structs.fields(_Request) if one.name == "action")
 
 
 async def call(
@@ -193,7 +187,9 @@ class Desk:
             raise Refused(f"{where}: {text}" if where else text) from error
         except Exception as error:
             log.exception("the tool failed")
-            message = f"the scheduler itself failed ({one_line(text_of(error), 200)}); tell the user"
+            message = (
+                f"the scheduler itself failed ({one_line(text_of(error), 200)}); tell the user"
+            )
             raise Refused(message) from error
 
     async def _permit(self, request: _Request) -> None:
@@ -387,7 +383,7 @@ def _read(arguments: Mapping[str, Any] | str) -> _Request:
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise Refused(f"the arguments are not JSON: {error}") from error
     if not hasattr(raw, "items"):
-        message = "the arguments are an object, such as {\"action\": \"list\"}"
+        message = 'the arguments are an object, such as {"action": "list"}'
         raise Refused(message)
     given = {key: one for key, one in raw.items() if one is not None and one not in ("", {})}
     known = _Request.__struct_fields__
@@ -400,7 +396,7 @@ def _read(arguments: Mapping[str, Any] | str) -> _Request:
         return msgspec.convert(given, _Request)
     except msgspec.ValidationError as error:
         if "action" in str(error):
-            actions = ", ".join(msgspec.json.schema(_actions())["enum"])
+            actions = ", ".join(get_args(Verb))
             raise Refused(f"action must be one of {actions}") from error
         text = str(error).replace("`", "").replace(" - at $.", " in ")
         raise Refused(one_line(text, 300)) from error
