@@ -11,22 +11,29 @@ import asyncio
 import logging
 import secrets
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import msgspec
 from msgspec import Struct
 
 from acron.contain import text_of
-from acron.errors import AcronError, InvalidJob, ScheduleError, StoreError
+from acron.errors import AcronError, ConfigError, InvalidJob, ScheduleError, StoreError
+from acron.integrations.request import (
+    Refused,
+    Request,
+    read,
+    refuse_job,
+    schema,
+    texts,
+    visible,
+)
 from acron.runtime.run import current_attempt
 from acron.schedules import parse
 from acron.schedules.combine import Bounded, Except, Union
 from acron.schedules.zones import zone
 from acron.specs import Call, Prompt
-from acron.text import invisible, one_line
+from acron.text import one_line
 from acron.timetable import timetable
 
 if TYPE_CHECKING:
@@ -37,6 +44,8 @@ if TYPE_CHECKING:
     from acron.model import Job
     from acron.schedules import Schedule
 
+__all__ = ["MAY_SCHEDULE", "Desk", "Limits", "Refused", "call", "schema"]
+
 log = logging.getLogger("acron.tool")
 
 #: The tag of a job whose runs may use this tool for more than ``list``.
@@ -45,8 +54,6 @@ MAY_SCHEDULE = "may-schedule"
 _LOOKED_AT = 64
 _PROMPT_LIMIT = 10_000
 _NAMED = 50
-
-Verb = Literal["create", "list", "update", "pause", "resume", "run", "remove"]
 
 #: One lock an app: two calls at once must not both find room for one more job.
 _creating: WeakKeyDictionary[Acron, asyncio.Lock] = WeakKeyDictionary()
@@ -60,70 +67,6 @@ class Limits(Struct, frozen=True):
     every: float = 300.0
 
 
-class Refused(AcronError):
-    """The call was not carried out; the text says to the model why, and what would be right."""
-
-
-class _Request(Struct, frozen=True, forbid_unknown_fields=True):
-    action: Verb
-    job: str | None = None
-    schedule: str | None = None
-    prompt: str | None = None
-    name: str | None = None
-    tz: str | None = None
-    repeat: int | None = None
-    until: str | None = None
-    reason: str | None = None
-    function: str | None = None
-    arguments: dict[str, Any] | None = None
-
-
-_TELLS: dict[str, tuple[str, str]] = {
-    "job": ("string", "The job's id or name. Needed by all but create and list."),
-    "schedule": (
-        "string",
-        "When: 'in 20m', 'tomorrow at 9am', 'every 2h', 'weekdays at 9:30', cron '0 9 * * 1-5'.",
-    ),
-    "prompt": ("string", "What you are to be asked then; it must make sense on its own."),
-    "name": ("string", "A short name for people."),
-    "tz": ("string", "IANA zone, such as Europe/Paris. Leave it out for the default."),
-    "repeat": ("integer", "Stop after so many fires."),
-    "until": ("string", "For pause: when it ends by itself, such as 'in 3 days'."),
-    "reason": ("string", "For pause: why."),
-}
-_DESCRIPTION = (
-    "Manage your scheduled jobs: reminders, and prompts that you are asked later or again and "
-    "again. create needs schedule and {what}; update changes the fields given; pause, resume, run "
-    "(once, now) and remove need job; list shows all. The answer states the next times: check that "
-    "they are what was meant, and tell them to the user."
-)
-
-
-def schema(functions: Collection[str] = ()) -> dict[str, Any]:
-    """The tool as a function definition: ``name``, ``description``, ``parameters`` (JSON schema).
-
-    ``functions`` as in ``call``.
-    """
-    fields: dict[str, Any] = {"action": {"type": "string", "enum": list(get_args(Verb))}}
-    fields |= {key: {"type": kind, "description": text} for key, (kind, text) in _TELLS.items()}
-    what = "prompt"
-    if functions:
-        what = "either prompt or function"
-        told = "In the place of a prompt: call this function."
-        fields["function"] = {"type": "string", "enum": sorted(functions), "description": told}
-        fields["arguments"] = {"type": "object", "description": "Arguments of the function."}
-    return {
-        "name": "schedule",
-        "description": _DESCRIPTION.format(what=what),
-        "parameters": {
-            "type": "object",
-            "properties": fields,
-            "required": ["action"],
-            "additionalProperties": False,
-        },
-    }
-
-
 async def call(
     app: Acron, arguments: Mapping[str, Any] | str, *, origin: str, **options: Any
 ) -> str:
@@ -131,7 +74,7 @@ async def call(
     text) for ``origin``, and say what came of it. The ``options`` are the other fields of `Desk`.
 
     What cannot be done is answered in words, beginning with ``Error:``; nothing is raised but
-    cancellation, and ValueError for an ``origin`` that is none. ``app`` must be open.
+    cancellation, and ConfigError for an ``origin`` that is none. ``app`` must be open.
     """
     try:
         return await Desk(app, origin, **options).do(arguments)
@@ -161,8 +104,8 @@ class Desk:
 
     def __post_init__(self) -> None:
         if not self.origin.strip() or not self.origin.isprintable() or len(self.origin) > 200:
-            message = f"an origin is printable text of at most 200 characters, not {self.origin!r}"
-            raise ValueError(message)
+            message = f"must be printable text of at most 200 characters, not {self.origin!r}"
+            raise ConfigError(message, where="origin")
 
     @property
     def tag(self) -> str:
@@ -171,7 +114,7 @@ class Desk:
     async def do(self, arguments: Mapping[str, Any] | str) -> str:
         """``call``, but what cannot be done raises Refused."""
         try:
-            request = _read(arguments)
+            request = read(arguments)
             await self._permit(request)
             return str(await getattr(self, f"_{request.action}")(request))
         except Refused:
@@ -192,7 +135,7 @@ class Desk:
             )
             raise Refused(message) from error
 
-    async def _permit(self, request: _Request) -> None:
+    async def _permit(self, request: Request) -> None:
         """A run may look. That it makes, changes or ends jobs must have been allowed to its job
         by people: a prompt that somebody slipped in must not be able to stay for ever."""
         attempt = current_attempt.get()
@@ -212,10 +155,10 @@ class Desk:
 
     # --- the actions ---
 
-    async def _create(self, request: _Request) -> str:
+    async def _create(self, request: Request) -> str:
         if request.schedule is None:
             raise Refused("create needs a schedule, such as 'tomorrow at 9am' or 'every 2h'")
-        _no_job(request)
+        refuse_job(request)
         job_id = secrets.token_hex(4)
         tz = _zone(request.tz) or self.tz or self.app.tz
         action = self._action(request)
@@ -223,7 +166,7 @@ class Desk:
             raise Refused(f"create needs {self._what}: what is to be done then")
         row = {
             "id": job_id,
-            "name": _visible(request.name, "name"),
+            "name": visible(request.name, "name"),
             "schedule": self._schedule(request.schedule, tz, job_id),
             "tz": tz,
             "repeat": request.repeat,
@@ -236,11 +179,11 @@ class Desk:
             (job,) = await self.app.add_many([row])
         return await self._confirm("Created", job)
 
-    async def _update(self, request: _Request) -> str:
+    async def _update(self, request: Request) -> str:
         job = await self._own(request)
         tz = _zone(request.tz) or job.tz
         given: dict[str, Any] = {
-            "name": _visible(request.name, "name"),
+            "name": visible(request.name, "name"),
             "tz": request.tz and tz,
             "repeat": request.repeat,
             **(self._action(request) or {}),
@@ -257,28 +200,28 @@ class Desk:
             job = await self.app.edit(job.id, revision=job.revision, **given)
         return await self._confirm("Updated", job)
 
-    async def _pause(self, request: _Request) -> str:
+    async def _pause(self, request: Request) -> str:
         job = await self._own(request)
         reason = one_line(request.reason or "", 200)
         job = await self.app.pause(job.id, reason, until=request.until)
         return await self._confirm("Paused", job)
 
-    async def _resume(self, request: _Request) -> str:
+    async def _resume(self, request: Request) -> str:
         job = await self._own(request)
         return await self._confirm("Resumed", await self.app.resume(job.id))
 
-    async def _run(self, request: _Request) -> str:
+    async def _run(self, request: Request) -> str:
         job = await self._own(request)
         run = await self.app.run_now(job.id)
         return f"Job {_title(job)} runs once now, beside its schedule (run {run.id})."
 
-    async def _remove(self, request: _Request) -> str:
+    async def _remove(self, request: Request) -> str:
         job = await self._own(request)
         await self.app.remove(job.id)
         return f"Removed job {_title(job)}. It will not fire again."
 
-    async def _list(self, request: _Request) -> str:
-        _no_job(request)
+    async def _list(self, request: Request) -> str:
+        refuse_job(request)
         jobs = await self._jobs()
         open_ones = [job for job in jobs if not job.completed]
         if not open_ones:
@@ -298,7 +241,7 @@ class Desk:
     async def _jobs(self) -> list[Job]:
         return [job async for job in self.app.jobs(tag=self.tag)]
 
-    async def _own(self, request: _Request) -> Job:
+    async def _own(self, request: Request) -> Job:
         """The job that is meant, among the origin's own: of others it learns nothing."""
         if request.job is None:
             raise Refused(f"{request.action} needs job: the id or the name of one of your jobs")
@@ -321,12 +264,12 @@ class Desk:
             message = f"you have {count} jobs, and {self.limits.jobs} are allowed; remove one first"
             raise Refused(message)
 
-    def _action(self, request: _Request) -> dict[str, Any] | None:
+    def _action(self, request: Request) -> dict[str, Any] | None:
         """What it does, in the words of a job's record."""
         if request.function is None:
             if request.arguments is not None:
                 raise Refused("arguments go with function")
-            prompt = _visible(request.prompt, "prompt")
+            prompt = visible(request.prompt, "prompt")
             if prompt is not None and len(prompt) > _PROMPT_LIMIT:
                 message = f"the prompt has {len(prompt)} characters; at most {_PROMPT_LIMIT} are"
                 raise Refused(f"{message} allowed")
@@ -337,13 +280,13 @@ class Desk:
             known = ", ".join(sorted(self.functions)) or "none; use a prompt"
             shown = one_line(repr(request.function), 100)
             raise Refused(f"{shown} is not a function that you may schedule; allowed: {known}")
-        for text in _texts(request.arguments or {}):
-            _visible(text, "arguments")
+        for text in texts(request.arguments or {}):
+            visible(text, "arguments")
         return {"call": request.function, "kwargs": request.arguments or {}}
 
     def _schedule(self, text: str, tz: str, job_id: str) -> str:
         """The text, if it does not fire more often than allowed."""
-        _visible(text, "schedule")
+        visible(text, "schedule")
         now = self.app.clock.now()
         found = parse(text, tz=tz, now=now, job_id=job_id)
         for part in _parts(found):
@@ -375,57 +318,6 @@ class Desk:
             needs = "an agent" if isinstance(job.action, Prompt) else job.action.needs
             lines.append(f"Note: what is running has not {needs}, so it waits; tell the user.")
         return "\n".join(lines)
-
-
-def _read(arguments: Mapping[str, Any] | str) -> _Request:
-    try:
-        raw = msgspec.json.decode(arguments) if isinstance(arguments, str) else arguments
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        raise Refused(f"the arguments are not JSON: {error}") from error
-    if not hasattr(raw, "items"):
-        message = 'the arguments are an object, such as {"action": "list"}'
-        raise Refused(message)
-    given = {key: one for key, one in raw.items() if one is not None and one not in ("", {})}
-    known = _Request.__struct_fields__
-    for key in given:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise Refused(f"there is no argument {one_line(repr(key), 60)}; {hint}")
-    try:
-        return msgspec.convert(given, _Request)
-    except msgspec.ValidationError as error:
-        if "action" in str(error):
-            actions = ", ".join(get_args(Verb))
-            raise Refused(f"action must be one of {actions}") from error
-        text = str(error).replace("`", "").replace(" - at $.", " in ")
-        raise Refused(one_line(text, 300)) from error
-
-
-def _no_job(request: _Request) -> None:
-    if request.job is not None:
-        hint = "; give the new job a name instead" if request.action == "create" else ""
-        raise Refused(f"{request.action} takes no job{hint}")
-
-
-def _visible(text: str | None, what: str) -> str | None:
-    """The text, if people see all that is in it: what they cannot see they cannot agree to."""
-    if text is not None and (found := invisible(text)):
-        raise Refused(f"the {what} has {found}; write it without")
-    return text
-
-
-def _texts(value: object) -> Iterator[str]:
-    """All texts in a JSON value, keys too."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _texts(key)
-            yield from _texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)
 
 
 def _zone(name: str | None) -> str | None:

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acron import Acron, Context, InvalidJob, StoreUnavailable
+from acron import Acron, ConfigError, Context, InvalidJob, StoreUnavailable
 from acron.integrations import tool
+from acron.integrations.request import Request
 from acron.specs import Command, Prompt
 
 if TYPE_CHECKING:
@@ -295,7 +297,7 @@ async def test_a_store_that_fails_is_told_in_words(
 async def test_an_origin_must_be_one(acron_time: VirtualTime) -> None:
     async with opened(acron_time) as app:
         for origin in ("", " ", "a\nb", "x" * 201):
-            with pytest.raises(ValueError, match="an origin is"):
+            with pytest.raises(ConfigError, match="printable"):
                 await tool.call(app, {"action": "list"}, origin=origin)
 
 
@@ -314,7 +316,13 @@ def test_the_schema_is_a_function_definition() -> None:
     ]
     assert (parameters["required"], parameters["additionalProperties"]) == (["action"], False)
     assert "function" not in parameters["properties"]
-    assert set(tool.schema(["x"])["parameters"]["properties"]) == set(
-        tool._Request.__struct_fields__
-    )
+    assert set(tool.schema(["x"])["parameters"]["properties"]) == set(Request.__struct_fields__)
     assert json.loads(json.dumps(told)) == told
+
+
+async def test_mcp_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from acron.integrations.mcp import server
+
+    monkeypatch.setitem(sys.modules, "mcp_types", None)
+    with pytest.raises(ConfigError, match=r'pip install "acron-runtime\[mcp\]"'):
+        server(tool.Desk(Acron("memory://"), CHAT))
