@@ -22,6 +22,8 @@ class Refused(AcronError):
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
+    """One call of the tool; None is what was not given."""
+
     action: Verb
     job: str | None = None
     schedule: str | None = None
@@ -82,6 +84,7 @@ def schema(functions: Collection[str] = ()) -> dict[str, Any]:
 
 
 def read(arguments: Mapping[str, Any] | str) -> Request:
+    """The call in ``arguments``, an object or its JSON text. Raises Refused."""
     try:
         raw = msgspec.json.decode(arguments) if isinstance(arguments, str) else arguments
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
@@ -99,7 +102,7 @@ def read(arguments: Mapping[str, Any] | str) -> Request:
     try:
         return msgspec.convert(given, Request)
     except msgspec.ValidationError as error:
-        if "action" in str(error):
+        if "`action`" in str(error) or "`$.action`" in str(error):
             actions = ", ".join(get_args(Verb))
             raise Refused(f"action must be one of {actions}") from error
         text = str(error).replace("`", "").replace(" - at $.", " in ")
@@ -107,6 +110,7 @@ def read(arguments: Mapping[str, Any] | str) -> Request:
 
 
 def refuse_job(request: Request) -> None:
+    """Refuse a reference to a job where there is none to refer to."""
     if request.job is not None:
         hint = "; give the new job a name instead" if request.action == "create" else ""
         raise Refused(f"{request.action} takes no job{hint}")
