@@ -18,6 +18,7 @@ from acron.cli import (  # noqa: F401 (each declares verbs)
     calendar,
     daemon,
     demo,
+    doctor,
     forecast,
     incidents,
     jobs,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 #: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules, of stores.
 VERBS = (
-    *("run", "status", "tick", "mcp"),
+    *("run", "status", "doctor", "tick", "mcp"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
     *("run-now", "backfill", "cancel", "runs", "output", "incidents"),
     *("next", "explain", "simulate", "demo"),

@@ -64,8 +64,8 @@ def _told(found: Rehearsal, place: str) -> list[str]:
             (local(one.at, place), one.state.value, one.job_id, one_line(one.error, 100))
             for one in found.failures[:_LINES]
         ]
-        head = ("FAILED", "STATE", "JOB", "ERROR")
-        lines += ["", table(head, ends, paint=1), *_more(len(found.failures))]
+        titles = ("FAILED", "STATE", "JOB", "ERROR")
+        lines += ["", table(titles, ends, paint=1), *_more(len(found.failures))]
     return lines
 
 
