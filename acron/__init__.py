@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Fired,
         Firing,
         Message,
+        Output,
         Receipt,
         Store,
     )
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
         InvalidJob,
         JobConflict,
         JobNotFound,
+        NodeNotFound,
+        ProviderDown,
         ScheduleError,
         StoreCorrupt,
         StoreError,
@@ -59,13 +62,14 @@ __version__ = "0.1.0"
 
 #: Where each public name lives. Imported on first use: ``import acron`` stays cheap.
 _HOMES = {
-    "abc": "Action Adapter Armed Context CronScheduler Fired Firing Message Receipt Store",
+    "abc": ("Action Adapter Armed Context CronScheduler Fired Firing Message Output Receipt Store"),
     "app": "Acron",
     "clock": "Clock SystemClock",
     "config": "load_settings",
     "errors": (
         "AcronError ActionFailed AmbiguousJob ConfigError DeliveryError InvalidJob JobConflict "
-        "JobNotFound ScheduleError StoreCorrupt StoreError StoreLocked StoreUnavailable WrongLoop"
+        "JobNotFound NodeNotFound ProviderDown ScheduleError StoreCorrupt StoreError StoreLocked "
+        "StoreUnavailable WrongLoop"
     ),
     "model": "Delivery Incident Job Outcome Retry Run RunState Settings Skip",
     "providers": "InProcessCronScheduler resolve_cron_scheduler",
@@ -102,8 +106,11 @@ __all__ = [
     "JobConflict",
     "JobNotFound",
     "Message",
+    "NodeNotFound",
     "Outcome",
+    "Output",
     "Prompt",
+    "ProviderDown",
     "Receipt",
     "Retry",
     "Run",

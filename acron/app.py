@@ -8,7 +8,6 @@ import functools
 import logging
 import os
 import secrets
-import signal
 import socket
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,19 +19,21 @@ from acron.actions.command import CommandAction
 from acron.actions.http import HttpAction
 from acron.actions.live import LiveFiles
 from acron.actions.prompt import PromptAction
-from acron.adapters import load_adapters
+from acron.adapters import adapt, close_adapters, load_adapters
 from acron.clock import SystemClock
 from acron.config import check_settings, home_dir, load_settings, store_url
 from acron.declared import declare, pause_orphans
-from acron.errors import InvalidJob, WrongLoop
+from acron.errors import ConfigError, InvalidJob, WrongLoop
 from acron.events import Event, Events
 from acron.functions import by_name
 from acron.manual import ManualWork
 from acron.model import Job, Node, RunState, Settings
+from acron.process import until_signal
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
-from acron.runtime.run import contain_children
+from acron.runtime.idle import fire_until_idle
+from acron.runtime.standing import drain_node, newer_code
 from acron.stores import open_store
 from acron.threads import Threads
 from acron.timetable import name_calendars
@@ -53,7 +54,10 @@ class Acron(ManualWork):
     """A scheduler on this event loop.
 
     ``store``: ``"jobs.json"``, ``"memory://"`` or a Store; default: the settings'. ``app`` names
-    the program whose declared jobs these are. ``adapters`` maps a platform's name to an Adapter.
+    the program whose declared jobs these are; where its live nodes tell different ``version``s
+    (numbers compared from the left, ``1.4`` < ``1.10``), only those of the newest fire what it
+    declares. ``adapters`` maps a platform's name to an Adapter, or to a client of that platform
+    (a bot) that acron knows how to send with.
     ``settings`` default to ``acron.toml`` and the environment; arguments win over them.
     Raises ConfigError.
     """
@@ -63,8 +67,9 @@ class Acron(ManualWork):
         store: str | Store | None = None,
         *,
         app: str = "acron",
+        version: str = "",
         provider: CronScheduler | None = None,
-        adapters: Mapping[str, Adapter] | None = None,
+        adapters: Mapping[str, object] | None = None,
         clock: Clock | None = None,
         tz: str | None = None,
         max_running: int | None = None,
@@ -80,21 +85,22 @@ class Acron(ManualWork):
         else:
             settings = check_settings(replace(settings, **overrides))
         self.app = app
+        self.version = version
         self.settings = settings
         self.tz = settings.tz or "UTC"
         name_calendars(settings.calendars)
         self.clock = clock or SystemClock()
         self._threads = Threads(settings.max_threads)
-        self._senders = Threads(settings.max_threads, "acron-deliver")
         self._call = CallAction(self._threads)
         self._live = LiveFiles()
         command = CommandAction(live=self._live)
         self._prompt = PromptAction(self._threads, command, self._newest_output)
         http = HttpAction(allow_private=settings.http_allow_private)
         self._actions = load_actions([self._call, command, self._prompt, http])
-        self._adapters = dict(adapters or {})
+        self._adapters = {name: adapt(name, one) for name, one in (adapters or {}).items()}
         self._provider = provider
         self._given = None if isinstance(store, str) else store
+        self._loaded: dict[str, Adapter] = {}
         self._declared: dict[str, dict[str, Any]] = {}
         self._events = Events()
         self._store: Store | None = None
@@ -194,41 +200,52 @@ class Acron(ManualWork):
             await self._close()
 
     @contextlib.asynccontextmanager
+    async def _awake(self) -> AsyncIterator[Runtime]:
+        """Open; the built-in pulls the trigger, whoever will when we are gone."""
+        await self._open(node=True)
+        try:
+            await self._begin(trigger=True, provider=InProcessCronScheduler())
+            yield self._firing()
+        finally:
+            await self.provider.stop()
+            await self._close()
+
+    @contextlib.asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
         """For ASGI apps: ``FastAPI(lifespan=app.lifespan)``."""
         async with self:
             yield
 
-    async def run(self) -> None:
-        """Open, fire until SIGINT, SIGTERM or SIGHUP, drain. A second signal ends at once."""
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
+    async def run(self, *, until_idle: float | None = None) -> None:
+        """Open, fire until SIGINT, SIGTERM or SIGHUP, drain. A second signal ends at once.
 
-        def on_signal(number: int) -> None:
-            if stop.is_set() and self._runtime is not None:
-                log.warning("%s again: ending at once", signal.Signals(number).name)
-                self._runtime.hurry()
+        With ``until_idle``, end also when nothing has run for so many seconds and nothing is due
+        in as many; what comes next is then armed at the provider, which must start us again.
+        Raises what the provider raises when it cannot be armed.
+        """
+        with until_signal(self._hurry) as stop:
+            if until_idle is None:
+                async with self:
+                    await stop.wait()
             else:
-                log.info("%s: draining", signal.Signals(number).name)
-                stop.set()
+                async with self._awake() as firing:
+                    await fire_until_idle(firing, self.provider, stop, until_idle)
 
-        signals = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
-            signals.append(signal.SIGHUP)
-        for number in signals:
-            loop.add_signal_handler(number, on_signal, number)
-        contain_children(loop)  # the loop is ours: a job's child tasks shall not end it either
-        try:
-            async with self:
-                await stop.wait()
-        finally:
-            loop.set_task_factory(None)
-            for number in signals:
-                loop.remove_signal_handler(number)
+    def _hurry(self) -> None:
+        if self._runtime is not None:
+            self._runtime.hurry()
 
-    async def drain(self) -> None:
-        """Take no new runs; wait for the running ones, then interrupt them. Bounded."""
-        await self._firing().drain(self.settings.drain_timeout)
+    async def drain(self, *, node: str | None = None) -> None:
+        """Take no new runs; wait for the running ones, then interrupt them. Bounded.
+
+        With ``node``, the id of a node anywhere: ask that one to take no more. It ends what it
+        runs, and waits to be stopped. Returns once it has said so, or after some seconds; see
+        ``nodes``. Raises NodeNotFound.
+        """
+        if node is None or (self.node is not None and node == self.node.id):
+            await self._firing().drain(self.settings.drain_timeout)
+        else:
+            await drain_node(self.store, node)
 
     async def tick(self) -> int:
         """Fire all that is due now, once; how many runs were started."""
@@ -307,6 +324,7 @@ class Acron(ManualWork):
             pid=os.getpid(),
             host=socket.gethostname(),
             app=self.app,
+            version=self.version,
             started_at=now,
             interval=self.settings.interval,
         )
@@ -319,24 +337,40 @@ class Acron(ManualWork):
         self._root = store.directory or self.home
         self._live.place(self._root / "output" / "live", store.address)
 
-    async def _begin(self, *, trigger: bool) -> None:
+    @functools.cached_property
+    def provider(self) -> CronScheduler:
+        """Who is to pull the trigger: the one given, else the one that the settings name."""
+        return self._provider or resolve_cron_scheduler(self.settings)
+
+    @property
+    def webhook(self) -> Any:
+        """The ASGI app that an outside scheduler calls: ``api.mount("/acron", app.webhook)``.
+
+        Raises ConfigError when the provider has none.
+        """
+        found = getattr(self.provider, "webhook", None)
+        if found is None:
+            raise ConfigError(f"the provider {self.provider.name} has no webhook", where="provider")
+        return found
+
+    async def _begin(self, *, trigger: bool, provider: CronScheduler | None = None) -> None:
         await self._sync_declared(trigger=trigger)
-        adapters = {**load_adapters(self._root), **self._adapters}
+        self._loaded = load_adapters(self._root, taken=self._adapters)
         self._threads.open()
-        self._senders.open()
         self._events.open()
         self._runtime = Runtime(
             store=self.store,
             actions=self._actions,
-            adapters=adapters,
-            provider=self._provider or resolve_cron_scheduler(self.settings),
+            adapters={**self._loaded, **self._adapters},
+            provider=provider or (self.provider if trigger else InProcessCronScheduler()),
             fallback=InProcessCronScheduler(),
             clock=self.clock,
             events=self._events,
             threads=self._threads,
-            senders=self._senders,
             settings=self.settings,
             node=self._node,
+            declared=frozenset(f"call:{one['call']}" for one in self._declared.values()),
+            root=self._root,
             call=self._call.call_by_name,
         )
         await self._runtime.start(trigger=trigger)
@@ -349,8 +383,8 @@ class Acron(ManualWork):
             if self._runtime is not None:
                 await self._runtime.stop(self.settings.drain_timeout)
                 self._events.close()
-                await asyncio.gather(self._threads.close(1.0), self._senders.close(1.0))
-                await close_actions(self._actions)
+                await self._threads.close(1.0)
+                await asyncio.gather(close_adapters(self._loaded), close_actions(self._actions))
         finally:
             self._runtime = None
             if store is not None:
@@ -361,9 +395,11 @@ class Acron(ManualWork):
     async def _sync_declared(self, *, trigger: bool) -> None:
         jobs = {record["id"]: self._declared_job(record) for record in self._declared.values()}
         now = self.clock.now()
+        nodes = await self.store.nodes() if jobs else []
+        if newer_code(self._node, nodes) is not None:
+            return  # what it declares is newer, too; the runtime leaves these jobs to it
         await declare(self.store, self.app, jobs, now)
         if jobs and trigger:
-            nodes = await self.store.nodes()
             others = [node for node in nodes if node.alive and node.id != self._node.id]
             await pause_orphans(self.store, self.app, jobs, others, now)
 

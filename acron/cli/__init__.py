@@ -24,6 +24,7 @@ from acron.cli import (  # noqa: F401 (each declares verbs)
     jobs,
     mcp,
     moving,
+    nodes,
     pausing,
     runs,
 )
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
 
 #: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules, of stores.
 VERBS = (
-    *("run", "status", "doctor", "tick", "mcp"),
+    *("run", "status", "doctor", "tick", "nodes", "drain", "mcp"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
-    *("run-now", "backfill", "cancel", "runs", "output", "incidents"),
+    *("run-now", "backfill", "cancel", "runs", "output", "deliveries", "incidents"),
     *("next", "explain", "simulate", "demo"),
     *("export", "import"),
 )

@@ -86,6 +86,8 @@ async def call(
 class Desk:
     """Where one origin's calls are dealt with.
 
+    ``origin`` is a place where people are told, such as ``telegram:-100123``, so that the target
+    ``origin`` means it; any other text will do where nothing is delivered there.
     ``functions`` are names of registered functions that may be called in the place of a prompt.
     ``deliver`` is where the output of new jobs goes, ``tz`` their zone unless the model says
     another (default: the app's). With ``may_schedule``, runs of the jobs created may themselves
@@ -103,8 +105,9 @@ class Desk:
     within: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.origin.strip() or not self.origin.isprintable() or len(self.origin) > 200:
-            message = f"must be printable text of at most 200 characters, not {self.origin!r}"
+        text = self.origin
+        if not text.strip() or not text.isprintable() or "," in text or len(text) > 200:
+            message = f"must be printable text of at most 200 characters, no comma, not {text!r}"
             raise ConfigError(message, where="origin")
 
     @property
@@ -171,6 +174,7 @@ class Desk:
             "tz": tz,
             "repeat": request.repeat,
             "deliver": self.deliver,
+            "origin": self.origin,
             "tags": [self.tag, *([MAY_SCHEDULE] if self.may_schedule else [])],
             **action,
         }

@@ -14,29 +14,31 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
-from acron.abc import Armed, Fired
 from acron.contain import meant_for_us
 from acron.events import Progressed
-from acron.model import Decision, RunState
-from acron.runtime import fire
+from acron.model import RunState
+from acron.runtime import fire, outside
 from acron.runtime.alert import Alerter
 from acron.runtime.attempts import Attempts
+from acron.runtime.boot import boot
 from acron.runtime.claim import Spread
 from acron.runtime.deliver import Deliverer
+from acron.runtime.files import Files
 from acron.runtime.hooks import Hooks
-from acron.runtime.keepers import Listener, Upkeep, keep
+from acron.runtime.keepers import Listener, Sweep, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
+from acron.runtime.standing import Standing
 from acron.runtime.supervise import Supervisor
 from acron.runtime.watchdog import Watchdog
-from acron.timetable import on_start, timetable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
     from datetime import datetime
+    from pathlib import Path
 
-    from acron.abc import Action, Adapter, CronScheduler, Store
+    from acron.abc import Action, Adapter, Answer, Armed, CronScheduler, Fired, Store
     from acron.clock import Clock
     from acron.events import Events
     from acron.model import Job, Node, Outcome, Run, Settings
@@ -46,9 +48,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger("acron.runtime")
-
-#: A trigger that comes early by no more than this many seconds waits and fires.
-EARLY = 30.0
 
 
 class Runtime:
@@ -65,10 +64,11 @@ class Runtime:
         clock: Clock,
         events: Events,
         threads: Threads,
-        senders: Threads,
         settings: Settings,
         node: Node,
+        root: Path,
         call: CallByName,
+        declared: Collection[str] = (),
     ) -> None:
         self.store = store
         self.clock = clock
@@ -76,7 +76,8 @@ class Runtime:
         self.pulse = Pulse(store, clock, events, node, self._describe)
         self.attempts = Attempts(self._do, self._freed)
         self.recorder = Recorder(store, self.pulse.trouble, partial(fire.recorded, self))
-        self.deliverer = Deliverer(store, adapters, senders, self.pulse.trouble)
+        self.files = Files(root, threads)
+        self.deliverer = Deliverer(self, self._do, adapters, settings)
         self.alerter = Alerter(self, self._do, settings.alerts)
         self.watchdog = Watchdog(settings, clock, self.pulse, store)
         self.hooks = Hooks(call, self.pulse.trouble)
@@ -87,7 +88,10 @@ class Runtime:
         self._actions = actions
         self._settings = settings
         self._threads = threads
-        self._supervisor = Supervisor(provider, fallback, self.pulse.trouble)
+        self.standing = Standing(self, frozenset(declared))
+        self._supervisor = Supervisor(
+            provider, fallback, clock, self.pulse.trouble, self._beat_soon
+        )
         self._triggered = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -97,6 +101,7 @@ class Runtime:
         self._waiters: set[asyncio.Future[None]] = set()
         self._looked_at = node.started_at
         self._left_owed = False
+        self._quiet_since = clock.monotonic()
 
     # --- what the steps of a fire use ---
 
@@ -114,7 +119,7 @@ class Runtime:
                 offered.update(action.offers())
             except BaseException as error:  # noqa: BLE001 (a stranger's action stops no sibling)
                 self.pulse.trouble(f"action {name} cannot say what it offers", error)
-        return offered
+        return offered - self.standing.left_to_others
 
     def action_of(self, job: Job) -> Action:
         return self._actions[job.action.kind]
@@ -136,7 +141,13 @@ class Runtime:
         for waiter in self._waiters:
             _set(waiter)
 
+    @property
+    def idle_for(self) -> float:
+        """Seconds since the last run ended here, or since the start; 0 while one goes on."""
+        return 0.0 if self.attempts else self.clock.monotonic() - self._quiet_since
+
     def _freed(self) -> None:
+        self._quiet_since = self.clock.monotonic()
         if self._left_owed:
             self.wake()
 
@@ -157,6 +168,11 @@ class Runtime:
         if not self.draining:
             self._do(self.pulse.beat(force=True), "heartbeat")
 
+    @property
+    def armed_outside(self) -> bool:
+        """Whether an outside scheduler has the instants, so that ticks are not to be expected."""
+        return self._supervisor.armed_outside
+
     async def prove_alive(self) -> Collection[str]:
         """The nodes that live, after the runs of all others were settled."""
         await self.recover()
@@ -174,7 +190,7 @@ class Runtime:
             self._serve_anew()
             self._looked_at = min(self._looked_at, self.clock.now())
         try:
-            started = await self._fire_due()
+            started = await self.claim_due()
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 self.pulse.trouble("tick failed", error)
@@ -186,35 +202,18 @@ class Runtime:
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
         self._supervisor.sign_of_life()
-        if self.draining:
-            return Fired.DRAINING
-        job = await self.store.get(job_id)
-        due = None if job is None else job.due_at
-        if job is None or due is None or (scheduled_at and scheduled_at < _owed_instant(job, due)):
-            return await self._stale(job_id, scheduled_at)
-        while (early := (due - self.clock.now()).total_seconds()) > 0:
-            if early > EARLY:
-                return Fired.EARLY
-            await asyncio.sleep(early)
-        if self.free <= 0:
-            return Fired.DRAINING
-        started = await self._fire_due(only=job_id)
-        return Fired.CLAIMED if started else await self._stale(job_id, scheduled_at)
+        return await outside.fire(self, job_id, scheduled_at)
 
-    async def _stale(self, job_id: str, scheduled_at: datetime | None) -> Fired:
-        """A trigger for what is not owed: somebody has it, or there is nothing."""
-        runs = await self.store.runs(job_id, limit=100)
-        taken = any(run.scheduled_at == scheduled_at for run in runs if scheduled_at is not None)
-        return Fired.LOST if taken else Fired.NOTHING
-
-    async def _fire_due(self, *, only: str | None = None) -> int:
+    async def claim_due(
+        self, *, only: str | None = None, late: float = 0.0, taken: set[str] | None = None
+    ) -> int:
         """Claim and start, in a task of our own: a claim that its caller gives up becomes
         durable all the same, and its runs must then start."""
 
         async def contained() -> int | BaseException:
             try:
                 async with self._claiming:
-                    return await fire.fire_due(self, only=only)
+                    return await fire.fire_due(self, only=only, late=late, taken=taken)
             except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
                 return error
 
@@ -225,16 +224,15 @@ class Runtime:
 
     async def tick_one(self, job_id: str) -> int:
         """Claim and start what one job owes now: its instant, or a pending run."""
-        return await self._fire_due(only=job_id)
+        return await self.claim_due(only=job_id)
 
-    async def armed(self, until: datetime) -> AsyncIterator[Armed]:
-        rows: list[tuple[datetime, str]] = []
-        after = ""
-        while page := await self.store.page(after):
-            after = page[-1].id
-            rows += [(due, job.id) for job in page if (due := job.due_at) and due <= until]
-        for instant, job_id in sorted(rows):
-            yield Armed(job_id, instant)
+    async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
+        self._supervisor.sign_of_life()
+        return await outside.fire_many(self, triggers)
+
+    async def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
+        async for one in outside.to_arm(self, until, since):
+            yield one
         self._supervisor.sign_of_life(armed=True)
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
@@ -262,6 +260,9 @@ class Runtime:
         return replace(
             node,
             provider=self._supervisor.provider.name if self._triggered else "",
+            provider_note=self._supervisor.note,
+            stood_down=self.standing.why,
+            drain_requested=self.standing.drain_requested,
             draining=self.draining,
             running=len(self.attempts),
             abandoned=(
@@ -274,13 +275,12 @@ class Runtime:
         )
 
     async def start(self, *, trigger: bool = True) -> None:
-        """Settle what the dead left, beat, then let the provider pull the trigger.
-
-        Without ``trigger`` nothing fires but by ``tick`` and ``fire``.
-        """
+        """Settle what the dead left, beat, then let the provider pull the trigger; without
+        ``trigger`` nothing fires but by ``tick`` and ``fire``."""
         self._triggered = trigger
         self._serve_anew()
         settings = self._settings
+        await self.standing.look()
         await self.recover()
         await self.pulse.beat(force=True)
         self.watchdog.start()
@@ -290,8 +290,14 @@ class Runtime:
             asyncio.create_task(keep(self, listener.step, "news"), name="acron-listener"),
             asyncio.create_task(keep(self, upkeep.step, "upkeep"), name="acron-upkeep"),
         ]
+        delay = settings.sweep_after or self._supervisor.provider.sweep_after
+        if trigger and delay is not None:
+            sweep = Sweep(self, delay)
+            self._keepers.append(
+                asyncio.create_task(keep(self, sweep.step, "sweep"), name="acron-sweep")
+            )
         if trigger:
-            await self._boot()
+            await boot(self)
             self._do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
 
     def _serve_anew(self) -> None:
@@ -299,23 +305,6 @@ class Runtime:
         later moments to spread it over."""
         rate = self._settings.catch_up_rate
         self.spread = Spread(rate) if rate and self._triggered else None
-
-    async def _boot(self) -> None:
-        """``@reboot`` is due when a store goes from no live node to one: of nodes that start at
-        the same time, the one that started first."""
-        me = (self.pulse.node.started_at, self.node_id)
-        for node in await self.store.nodes():
-            if node.alive and node.provider and (node.started_at, node.id) < me:
-                return
-        jobs = await self.store.on_start()
-        if not jobs:
-            return
-        now = self.clock.now()
-
-        def change(_: str, job: Job | None, *__: object) -> Decision:
-            return Decision(None if job is None else on_start(job, now))
-
-        await self.store.write([job.id for job in jobs], change, now)
 
     async def recover(self) -> None:
         """End the runs of dead nodes, and send what they left unsent."""
@@ -325,16 +314,19 @@ class Runtime:
                 if run.state is RunState.UNKNOWN:
                     log.warning("%s %s unknown: its process died", run.job_id, run.id)
                 if decision.job is not None and run.state.ended and run.deliveries:
-                    self._do(
-                        fire.deliver(self, decision.job, run, adopted=True), f"deliver {run.id}"
-                    )
+                    work = fire.deliver(self, decision.job, run, adopted=True)
+                    self._do(work, f"deliver {run.id}")
             self.wake()
 
-    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
-        """No new claims; running ones get ``timeout`` seconds, then end as ``interrupted``."""
+    def take_no_more(self) -> None:
+        """No new claims, and no trigger; what runs goes on to its end."""
         self.draining = True
         self._stop.set()
         self.wake()
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
+        """No new claims; running ones get ``timeout`` seconds, then end as ``interrupted``."""
+        self.take_no_more()
         await self.pulse.beat(force=True)  # others may give their runs to somebody else
         with contextlib.suppress(TimeoutError):  # a claim under way starts what it takes
             async with asyncio.timeout(CLEANUP), self._claiming:
@@ -351,6 +343,7 @@ class Runtime:
             await self.drain(timeout)
             await self._end_tasks()
             await self.recorder.close(CLEANUP)
+            await self.deliverer.close(1.0)
         finally:
             self._cancel_tasks()
             for task in self._keepers:
@@ -405,13 +398,6 @@ class Runtime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _owed_instant(job: Job, due: datetime) -> datetime:
-    """The instant of the schedule that ``due``, which includes jitter, belongs to."""
-    if not job.policy.jitter or job.cursor is None:
-        return due
-    return min(due, timetable(job).next_after(job.cursor) or due)
 
 
 def _set(waiter: asyncio.Future[None]) -> None:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from acron.abc import Action
-from acron.adapters import load_adapters
+from acron.adapters import OURS
 from acron.events import Events, Finished, Skipped
 from acron.model import Decision, RunState
 from acron.providers import InProcessCronScheduler
@@ -37,11 +37,7 @@ if TYPE_CHECKING:
     from acron.testing.harness import VirtualTime
 
 _FAILURES = {RunState.FAILED, RunState.TIMED_OUT, RunState.UNKNOWN}
-#: Targets that a program may name before it has an adapter for them.
-_PLATFORMS = (
-    *("telegram", "discord", "slack", "matrix", "email", "webhook", "apprise"),
-    *("local", "log", "http", "https"),
-)
+_OWN = ("local", "log")
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -199,7 +195,7 @@ def _stand_ins(
     store = MemoryStore()
     sent: list[Sent] = []
     actions = app._actions.items()  # noqa: SLF001 (from here on: the app's other half)
-    names = _platforms(app, jobs, home)
+    names = _platforms(app, jobs)
     stand_ins: dict[str, Any] = {
         "_given": store,
         "clock": time.clock,
@@ -217,13 +213,13 @@ def _stand_ins(
         yield store, sent
 
 
-def _platforms(app: Acron, jobs: Iterable[Job], home: Path) -> set[str]:
+def _platforms(app: Acron, jobs: Iterable[Job]) -> set[str]:
     targets = [*app.settings.alerts]
     declared = [job_from_record(record) for record in app._declared.values()]  # noqa: SLF001
     for job in (*jobs, *declared):
         targets += [*(job.deliver or ()), *(job.policy.deliver_failure or ())]
     named = {target.partition(":")[0] for target in targets}
-    return {*named, *_PLATFORMS, *app._adapters, *load_adapters(home)}  # noqa: SLF001
+    return {*named, *OURS, *_OWN, *app._adapters}  # noqa: SLF001
 
 
 class _Recorder(RecordingAdapter):

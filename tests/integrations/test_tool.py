@@ -55,7 +55,7 @@ async def test_a_confirmation_states_the_next_instants_and_the_zone(
     acron_time: VirtualTime,
 ) -> None:
     async with opened(acron_time) as app:
-        said = await tool.call(app, DAILY | {"name": "morning"}, origin=CHAT, deliver="log")
+        said = await tool.call(app, DAILY | {"name": "morning"}, origin=CHAT, deliver="origin")
         job = await only(app)
         assert said == (
             f"Created job {job.id} ('morning'): at 09:00 every day (Europe/Paris).\n"
@@ -63,7 +63,8 @@ async def test_a_confirmation_states_the_next_instants_and_the_zone(
             "Wed 2026-11-25 09:00 +01:00."
         )
         assert job.action == Prompt("Brief me")
-        assert (job.tags, job.deliver) == ((f"origin:{CHAT}",), ("log",))
+        assert (job.tags, job.deliver) == ((f"origin:{CHAT}",), ("origin",))
+        assert job.origin == CHAT
         await acron_time.advance(days=1)
         assert [run.output for run in await app.runs(job.id)] == ["said: Brief me"]
 
@@ -296,7 +297,7 @@ async def test_a_store_that_fails_is_told_in_words(
 
 async def test_an_origin_must_be_one(acron_time: VirtualTime) -> None:
     async with opened(acron_time) as app:
-        for origin in ("", " ", "a\nb", "x" * 201):
+        for origin in ("", " ", "a\nb", "a,b", "x" * 201):
             with pytest.raises(ConfigError, match="printable"):
                 await tool.call(app, {"action": "list"}, origin=origin)
 
