@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec import Struct
 
-from acron.adapters import load_adapters
+from acron.adapters import close_adapters, load_adapters
 from acron.config import FILE
 from acron.errors import ConfigError, StoreCorrupt, StoreError, StoreLocked
 from acron.model import Decision
@@ -27,6 +27,7 @@ from acron.providers.resolve import BUILTIN, resolve_cron_scheduler
 from acron.schedules.zones import zone
 from acron.specs import Http
 from acron.stores.json_file import ADVICE
+from acron.targets import ALL, ORIGIN, parse_target
 from acron.text import one_line
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Patient(NamedTuple):
     nodes: list[Node]
     status: Status
     incidents: list[Incident]
+    platforms: frozenset[str] | ConfigError  # that can be told here, or why that is not known
     program: bool
 
 
@@ -102,7 +104,18 @@ async def _ask(app: Acron, *, program: bool) -> Patient:
     jobs = [job async for job in app.jobs()]
     nodes = await app.store.nodes()
     incidents = await app.incidents("open")
-    return Patient(app, app.clock.now(), jobs, nodes, await app.status(), incidents, program)
+    here = await _platforms(app)
+    return Patient(app, app.clock.now(), jobs, nodes, await app.status(), incidents, here, program)
+
+
+async def _platforms(app: Acron) -> frozenset[str] | ConfigError:
+    given = app._adapters  # noqa: SLF001 (what the program has handed in)
+    try:
+        loaded = load_adapters(app.home, taken=given)
+    except ConfigError as error:
+        return error
+    await close_adapters(loaded)
+    return frozenset({*given, *loaded, ORIGIN, ALL})
 
 
 def _sick(error: StoreError) -> Finding:
@@ -250,14 +263,16 @@ def _extras(patient: Patient) -> Iterable[Finding]:
     if http and find_spec("aiohttp") is None:
         mend = 'pip install "acron-runtime[http]"'
         yield Finding("extras", "wrong", f"aiohttp is not installed for {_some(http)}", mend=mend)
-    app = patient.app
-    given = app._adapters  # noqa: SLF001 (the platforms that the program has)
-    here = {*given, *load_adapters(app.home), "origin", "all"}
+    here = patient.platforms
+    if isinstance(here, ConfigError):
+        mend = "install what it names, or correct the variable"
+        yield Finding("extras", "wrong", one_line(str(here)), mend=mend)
+        return
     missing: dict[str, list[str]] = {}
     for job in patient.jobs:
-        if job.app in {None, app.app}:
+        if job.app in {None, patient.app.app}:
             for target in (*(job.deliver or ()), *(job.policy.deliver_failure or ())):
-                if (platform := target.partition(":")[0]) not in here:
+                if (platform := parse_target(target).platform) not in here:
                     missing.setdefault(platform, []).append(job.id)
     for platform, ids in sorted(missing.items()):
         what = f"no adapter {one_line(platform)!r} here for {_some(dict.fromkeys(ids))}"

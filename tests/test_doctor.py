@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,15 @@ async def test_aiohttp_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctors, "find_spec", lambda _: None)
     (finding,) = [one for one in await examine(app) if one.check == "extras"]
     assert (finding.level, finding.mend) == ("wrong", 'pip install "acron-runtime[http]"')
+
+
+async def test_a_platform_whose_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACRON_TELEGRAM_TOKEN", "123456:abc")
+    for library in ("telegram", "aiogram"):
+        monkeypatch.setitem(sys.modules, library, None)
+    (what,) = wrong(await examine(Acron("memory://")))
+    assert what.startswith("extras: ")
+    assert "acron-runtime[telegram]" in what
 
 
 async def test_an_open_incident(store: str) -> None:

@@ -22,6 +22,7 @@ from acron.providers import InProcessCronScheduler
 from acron.records import job_from_record, job_to_record
 from acron.specs import Command, Http, Prompt
 from acron.stores.memory import MemoryStore
+from acron.targets import parse_target, shown
 from acron.testing.adapters import RecordingAdapter
 from acron.testing.harness import virtual_time
 from acron.text import one_line
@@ -218,7 +219,7 @@ def _platforms(app: Acron, jobs: Iterable[Job]) -> set[str]:
     declared = [job_from_record(record) for record in app._declared.values()]  # noqa: SLF001
     for job in (*jobs, *declared):
         targets += [*(job.deliver or ()), *(job.policy.deliver_failure or ())]
-    named = {target.partition(":")[0] for target in targets}
+    named = {parse_target(target).platform for target in targets}
     return {*named, *OURS, *_OWN, *app._adapters}  # noqa: SLF001
 
 
@@ -233,7 +234,7 @@ class _Recorder(RecordingAdapter):
     async def send(self, message: Message) -> Receipt:
         one = Sent(
             at=self._time.now(),
-            target=f"{self.name}:{message.to}" if message.to else self.name,
+            target=shown(f"{self.name}:{message.to}" if message.to else self.name),
             job_id=message.job.id,
             run_id=message.run.id,
             text=message.text,
