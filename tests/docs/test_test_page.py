@@ -17,7 +17,8 @@ def test_the_suites_before_and_after_pass(pytester: pytest.Pytester) -> None:
     assert bot.startswith("# bot.py\n")
     assert "MagicMock" in before
     pytester.makepyfile(bot=bot, test_before=before, test_bot="\n\n".join(after))
-    pytester.makeini("[pytest]\nasyncio_mode = auto\n")
+    lines = ("asyncio_mode = auto", "asyncio_default_fixture_loop_scope = function")
+    pytester.makeini("\n".join(["[pytest]", *lines]))
     pytester.syspathinsert()
     result = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=3)
