@@ -207,7 +207,10 @@ class Desk:
     async def _pause(self, request: Request) -> str:
         job = await self._own(request)
         reason = one_line(request.reason or "", 200)
-        job = await self.app.pause(job.id, reason, until=request.until)
+        try:
+            job = await self.app.pause(job.id, reason, until=request.until)
+        except ScheduleError as error:
+            raise Refused(f"until: {one_line(str(error), 500)}") from error
         return await self._confirm("Paused", job)
 
     async def _resume(self, request: Request) -> str:

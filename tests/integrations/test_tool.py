@@ -82,6 +82,8 @@ async def test_all_seven_actions(acron_time: VirtualTime) -> None:
         ]
         updated = await say(app, action="update", job="tea", schedule="every 2h", repeat=2)
         assert "Mon 2026-11-23 01:00 +09:00; then no more" in updated
+        wrong = await say(app, action="pause", job=job.id, until="someday")
+        assert wrong.startswith("Error: until: ")
         paused = await say(app, action="pause", job=job.id, until="in 3 days", reason="away")
         assert paused.startswith(f"Paused job {job.id}")
         assert (await only(app)).paused == "away"
