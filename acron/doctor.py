@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec import Struct
 
-from acron.adapters import close_adapters, load_adapters
+from acron.adapters import OURS, close_adapters, load_adapters
 from acron.config import FILE
 from acron.errors import ConfigError, StoreCorrupt, StoreError, StoreLocked
 from acron.model import Decision
@@ -277,6 +277,8 @@ def _extras(patient: Patient) -> Iterable[Finding]:
     for platform, ids in sorted(missing.items()):
         what = f"no adapter {one_line(platform)!r} here for {_some(dict.fromkeys(ids))}"
         mend = f"give the program one: Acron(adapters={{{platform!r}: …}})"
+        if platform in OURS:
+            mend += f' (pip install "acron-runtime[{platform}]"), or set its ACRON_* variables'
         if not patient.program:
             mend += "; if it has one, look again with --app"
         yield Finding("extras", "wrong" if patient.program else "advice", what, mend=one_line(mend))

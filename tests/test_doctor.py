@@ -133,7 +133,11 @@ async def test_the_jobs_themselves(store: str) -> None:
     assert ("wrong", "no next instant: no calendar 'x'") in jobs
     assert any("call:gone" in what for level, what in jobs if level == "wrong")
     assert said(found, "extras") == [("wrong", "no adapter 'carrier' here for web")]
-    assert said(await examine(Acron(store)), "extras")[0][0] == "advice"
+    async with app.attached():
+        await app.edit("web", deliver="telegram:1")
+    (finding,) = [one for one in await examine(Acron(store)) if one.check == "extras"]
+    assert finding.level == "advice"
+    assert 'pip install "acron-runtime[telegram]"' in finding.mend
     other = Acron(store)
 
     @other.job("in 1h")
