@@ -32,6 +32,7 @@ from acron.stores import open_store
 from acron.threads import Threads
 from acron.timetable import name_calendars
 from acron.verbs import Verbs
+from acron.workers import only_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -174,9 +175,13 @@ class Acron(Verbs):
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
-        """For ASGI apps: ``FastAPI(lifespan=app.lifespan)``."""
-        async with self:
-            yield
+        """For ASGI apps: ``FastAPI(lifespan=app.lifespan)``. Several workers share a store, but
+        not memory: raises ConfigError."""
+        address = store_url(self.settings) if self._given is None else self._given.address
+        in_memory = address.startswith("memory:")
+        with only_worker(self.home) if in_memory else contextlib.nullcontext():
+            async with self:
+                yield
 
     async def run(self) -> None:
         """Open, fire until SIGINT, SIGTERM or SIGHUP, drain. A second signal ends at once."""
