@@ -15,7 +15,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Decide = Callable[[Due, Callable[[], int]], Decision | None]
     Settle = Callable[[Job | None, Run, End, Callable[[], int]], Decision]
     Change = Callable[[str, Job | None, Sequence[Run], Callable[[], int]], Decision]
-    #: Calls a registered function, sync or async, with those of the values that it takes.
-    CallByName = Callable[[str, "Context", Mapping[str, object]], Awaitable[object]]
 
 
 # --- when ---------------------------------------------------------------------------------------
@@ -358,10 +356,8 @@ class Context:
 
 
 class Action(ABC):
-    """One kind of work.
-
-    ``run`` is awaited on the host's loop and must not block it; it may raise anything, which
-    fails that run only. It is cancelled at the job's timeout and must then clean up and end.
+    """One kind of work. ``run`` is awaited on the host's loop and must not block it; it may raise
+    anything, which fails that run only. Cancelled at the job's timeout, it cleans up and ends.
     """
 
     @property
@@ -379,6 +375,9 @@ class Action(ABC):
     @abstractmethod
     async def run(self, spec: Any, ctx: Context) -> str | None:
         """Do it; the text is the run's output, None is none."""
+
+    async def close(self) -> None:
+        """Let go of what is kept between runs, as the app closes; it may run again. Safe twice."""
 
 
 class Message(Struct, frozen=True, gc=False):

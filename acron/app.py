@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgspec.structs import replace
 
-from acron.actions import load_actions
+from acron.actions import close_actions, load_actions
 from acron.actions.call import CallAction
+from acron.actions.command import CommandAction
+from acron.actions.http import HttpAction
+from acron.actions.live import LiveFiles
+from acron.actions.prompt import PromptAction
 from acron.adapters import load_adapters
 from acron.clock import SystemClock
 from acron.config import check_settings, home_dir, load_settings, store_url
@@ -23,7 +27,8 @@ from acron.declared import declare, pause_orphans
 from acron.errors import InvalidJob, WrongLoop
 from acron.events import Event, Events
 from acron.functions import by_name
-from acron.model import Job, Node, Run, Settings
+from acron.manual import ManualWork
+from acron.model import Job, Node, RunState, Settings
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
@@ -31,7 +36,6 @@ from acron.runtime.run import contain_children
 from acron.stores import open_store
 from acron.threads import Threads
 from acron.timetable import name_calendars
-from acron.verbs import Verbs
 from acron.workers import only_worker
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ log = logging.getLogger("acron")
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-class Acron(Verbs):
+class Acron(ManualWork):
     """A scheduler on this event loop.
 
     ``store``: ``"jobs.json"``, ``"memory://"`` or a Store; default: the settings'. ``app`` names
@@ -84,7 +88,11 @@ class Acron(Verbs):
         self._threads = Threads(settings.max_threads)
         self._senders = Threads(settings.max_threads, "acron-deliver")
         self._call = CallAction(self._threads)
-        self._actions = {"call": self._call, **load_actions()}
+        self._live = LiveFiles()
+        command = CommandAction(live=self._live)
+        self._prompt = PromptAction(self._threads, command, self._newest_output)
+        http = HttpAction(allow_private=settings.http_allow_private)
+        self._actions = load_actions([self._call, command, self._prompt, http])
         self._adapters = dict(adapters or {})
         self._provider = provider
         self._given = None if isinstance(store, str) else store
@@ -133,14 +141,27 @@ class Acron(Verbs):
         self._call.register(function)
         return function
 
+    def agent(self, function: F) -> F:
+        """Register what runs ``Prompt`` jobs: ``async (prompt, ctx) -> str``. There is one.
+
+        Raises InvalidJob for a second one, and for a function that takes no prompt.
+        """
+        self._prompt.register(function)
+        self._offer_more()
+        return function
+
     def provide(self, *objects: object) -> None:
         """Objects that functions get by annotation when they run; never stored.
 
         An object whose methods were declared (a Cog's) also binds them.
         """
         self._call.provide(*objects)
+        self._prompt.provide(*objects)
+        self._offer_more()
+
+    def _offer_more(self) -> None:
         if self._runtime is not None:
-            self._runtime.wake()  # a job that waited for its method may be owed
+            self._runtime.wake()  # a job that waited for its method, or its agent, may be owed
 
     def _name_of(self, function: Callable[..., Any]) -> str:
         return self._call.name_of(function)
@@ -224,33 +245,6 @@ class Acron(Verbs):
             _ = self.store  # of this loop only
         return self._events.subscribe()
 
-    async def run_now(self, ref: str, *, wait: bool = False) -> Run:
-        """Run a job once, now, beside its schedule; also while it is paused.
-
-        Returns the pending run once it is durable; with ``wait``, at its end. Raises
-        JobConflict while the job is running, unless its ``overlap`` allows it.
-        """
-        run = await self._enqueue(ref)
-        if not wait:
-            return run
-        return await self.wait(run.id)
-
-    async def run_here(self, ref: str) -> Run:
-        """``run_now`` in this process, without a trigger (see ``attached``): its end.
-
-        Raises InvalidJob when no action of this process can run the job.
-        """
-        firing = self._firing()
-        job = await self.get(ref)
-        if job.action.needs not in firing.can_run:
-            message = f"job {job.id!r} needs {job.action.needs!r}, which this process does not have"
-            raise InvalidJob(message, job_id=job.id, where="$.call")
-        run = await self._enqueue(job.id)
-        while (run := await self.get_run(run.id)).state == "pending":
-            if not await firing.tick_one(run.job_id):
-                await self._wait_for(run.id)
-        return await self.wait(run.id)
-
     async def _wait_for(self, run_id: str) -> None:
         if self._runtime is None or run_id not in self._runtime.attempts:
             await asyncio.sleep(0.2)
@@ -327,11 +321,12 @@ class Acron(Verbs):
             await store.close()
             raise
         self._store = store
+        self._root = store.directory or self.home
+        self._live.place(self._root / "output" / "live", store.address)
 
     async def _begin(self, *, trigger: bool) -> None:
         await self._sync_declared(trigger=trigger)
-        root = self.store.directory or self.home
-        adapters = {**load_adapters(root), **self._adapters}
+        adapters = {**load_adapters(self._root), **self._adapters}
         self._threads.open()
         self._senders.open()
         self._events.open()
@@ -350,6 +345,8 @@ class Acron(Verbs):
             call=self._call.call_by_name,
         )
         await self._runtime.start(trigger=trigger)
+        going_on = await self.store.runs(state=RunState.RUNNING, limit=100_000)
+        await self._live.sweep({run.id for run in going_on})
 
     async def _close(self) -> None:
         store = self._store
@@ -358,6 +355,7 @@ class Acron(Verbs):
                 await self._runtime.stop(self.settings.drain_timeout)
                 self._events.close()
                 await asyncio.gather(self._threads.close(1.0), self._senders.close(1.0))
+                await close_actions(self._actions)
         finally:
             self._runtime = None
             if store is not None:

@@ -250,9 +250,10 @@ class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
     @property
     def live(self) -> bool:
-        """From the first start of an occurrence to the end of its last attempt."""
+        """From the first start of an occurrence to the end of its last attempt. What waits of a
+        backfill is not: thousands of a job's may wait, and must not stand in each other's way."""
         return self.state is RunState.RUNNING or (
-            self.state is RunState.PENDING and self.attempt > 1
+            self.state is RunState.PENDING and self.attempt > 1 and self.batch is None
         )
 
 
@@ -371,4 +372,5 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_threads: int = 40
     retention_days: float = 30.0
     retention_runs: int = 1000  # a job
+    http_allow_private: bool = False  # may `http` jobs ask this machine and its network?
     calendars: dict[str, tuple[str, ...]] = {}  # days off, for `except NAME` in schedules

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
 
 from acron.errors import ScheduleError
 from acron.model import Job, Occurrence, Run, Skip
@@ -49,13 +52,38 @@ def occurrences(told: History, now: datetime, since: datetime, until: datetime) 
     schedule = _schedule(told.job)
     ran = _ran(told.runs, after, last)
     rows = list(ran.values())
-    for skip in told.skips:
-        row = _skipped(skip, schedule, after, last)
-        if row is not None and (row.count > 1 or row.scheduled_at not in ran):
-            rows.append(row)
+    others = [_skipped(skip, schedule, after, last) for skip in told.skips]
     if told.job is not None and schedule is not None:
-        rows.extend(_coming(told.job, schedule, now, after, last))
+        others.extend(_coming(told.job, schedule, now, after, last))
+    instants = sorted(ran)
+    for row in others:
+        if row is not None:
+            rows.extend(_without(row, instants, schedule))
     return sorted(rows, key=lambda row: row.scheduled_at)
+
+
+def _without(
+    row: Occurrence, ran: list[datetime], schedule: Schedule | None
+) -> Iterator[Occurrence]:
+    """What is left of a row without the instants that have a run after all: a retry by hand, a
+    backfill. Their runs tell their fate."""
+    first, newest = row.first_at or row.scheduled_at, row.scheduled_at
+    inside = ran[bisect_left(ran, first) : bisect_right(ran, newest)]
+    if not inside:
+        yield row
+    elif schedule is None or schedule.count(first - TICK, newest) != row.count:
+        # Counted on a lattice that is no more: where it has to be cut, nobody can tell.
+        if row.count > len(inside):
+            yield replace(row, count=row.count - len(inside))
+    else:
+        low = first - TICK
+        for at in (*inside, newest + TICK):
+            high = at - TICK
+            end, start = schedule.last_at(high), schedule.next_after(low)
+            if count := schedule.count(low, high):
+                start = start if count > 1 else None
+                yield replace(row, scheduled_at=end or high, count=count, first_at=start)
+            low = at
 
 
 def _schedule(job: Job | None) -> Schedule | None:

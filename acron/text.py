@@ -8,6 +8,7 @@ override may turn a sentence round, and an exception may carry a password.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 HIDDEN = "***"
 
@@ -162,3 +163,50 @@ def cut(text: str | None, limit: int) -> str | None:
     excerpt = Excerpt(limit)
     excerpt.add(text)
     return str(excerpt)
+
+
+#: A line that says that a job has nothing to say.
+_SILENCE = frozenset({"[SILENT]", "SILENT", "NO_REPLY"})
+
+
+def is_silent(output: str | None) -> bool:
+    """Whether an output says nothing to anybody: blanks, or a marker of silence (``[SILENT]``,
+    ``SILENT``, ``NO_REPLY``) alone, or as its first or last line."""
+    lines = (output or "").strip().splitlines()
+    return not lines or lines[0].strip() in _SILENCE or lines[-1].strip() in _SILENCE
+
+
+# What people do not see and an agent reads: controls, formats (zero width, bidirectional, tags),
+# fillers that are letters by name, and variation selectors.
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    r"\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+#: Joiners, direction marks and the selectors of emoji: part of how some scripts are written.
+_JOINS = frozenset("\u200c\u200d\u200e\u200f\ufe0e\ufe0f")
+_KEYCAP = "\u20e3"
+
+
+def invisible(text: str) -> str | None:
+    """The first character that people cannot see, in words: which, and where. None if there is
+    none but line ends, tabs, and the joiners that emoji and some scripts are written with."""
+    for found in _UNSEEN.finditer(text):
+        char, at = found[0], found.start()
+        if char in _JOINS and _joins(text, at):
+            continue
+        line = text.count("\n", 0, at) + 1
+        column = at - text.rfind("\n", 0, at)
+        name = unicodedata.name(char, "a control character")
+        return f"an invisible character, U+{ord(char):04X} {name}, in line {line}, column {column}"
+    return None
+
+
+def _joins(text: str, at: int) -> bool:
+    """Whether it belongs to the visible character before it, to which no more than two do."""
+    before = text[max(at - 2, 0) : at]
+    if not before:
+        return False
+    if before[-1] in _JOINS:
+        return before[-1] != text[at] and not before[0].isascii() and before[0] not in _JOINS
+    return not before[-1].isascii() or text[at + 1 : at + 2] == _KEYCAP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,8 +16,9 @@ from acron.incidents import acknowledged, find, is_open
 from acron.model import Decision, Run, RunState
 from acron.occurrences import history, occurrences
 from acron.records import ACTION_FIELDS, FIELDS, job_from_record, job_to_record, unknown_field
-from acron.specs import Call, Command, Custom
+from acron.specs import Call, Command, Custom, Http, Prompt
 from acron.status import Status, judge
+from acron.text import is_silent, one_line
 from acron.timetable import bind, pause_over, timetable
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from acron.abc import Action, Store
     from acron.model import Incident, Job, Occurrence, Skip
     from acron.specs import ActionSpec
+
+log = logging.getLogger("acron")
 
 OnConflict = Literal["error", "replace", "keep"]
 
@@ -66,7 +70,8 @@ class Verbs(Bulk):
     ) -> Job:
         """Store a job and return it as stored.
 
-        ``action`` is a function registered by ``app.action`` (or its name), or a ``Command``.
+        ``action`` is a function registered by ``app.action`` (or its name), or a ``Command``,
+        ``Http``, ``Prompt`` or ``Custom``.
         ``kwargs`` are its JSON arguments. ``on_conflict`` says what to do when the id is taken:
         raise JobConflict, ``replace`` it, or ``keep`` what is there. ``policies`` are the fields
         of ``acron.model.Policy``, and ``name tz deliver tags paused``.
@@ -133,14 +138,17 @@ class Verbs(Bulk):
             return {"call": action, **given}
         if isinstance(action, Call):
             return {"call": action.name, "kwargs": action.kwargs, **given}
-        if isinstance(action, Command):
+        if isinstance(action, Command | Http | Prompt):
             fields = {name: getattr(action, name) for name in action.__struct_fields__}
-            return {key: value for key, value in fields.items() if value is not None} | given
+            if isinstance(action, Http):
+                fields["http"] = fields.pop("url")
+            return {key: one for key, one in fields.items() if one not in (None, ())} | given
         if isinstance(action, Custom):
             return {"action": action.action, "data": action.data, **given}
         if callable(action):
             return {"call": self._name_of(action), **given}
-        message = f"an action is a function, its name or a Command, not {type(action).__name__}"
+        kind = type(action).__name__
+        message = f"an action is a function, its name, a Command, Http or Prompt, not {kind}"
         raise InvalidJob(message, where="$.action")
 
     def check(self, job: Job) -> None:
@@ -298,6 +306,17 @@ class Verbs(Bulk):
             raise JobNotFound(run_id, kind="run")
         return run
 
+    async def _newest_output(self, ref: str) -> str | None:
+        """The newest output of a job that says something, for ``context_from``."""
+        try:
+            job_id = await self._ledger_id(ref)
+        except (JobNotFound, AmbiguousJob) as error:
+            log.warning("context_from: %s", one_line(str(error)))
+            return None
+        async with self._reading() as store:
+            runs = await store.runs(job_id, state=RunState.SUCCEEDED, limit=50)
+        return next((run.output for run in runs if not is_silent(run.output)), None)
+
     async def upcoming(self, ref: str, count: int = 5) -> list[datetime]:
         """The job's next instants, UTC; none while it is paused without an end."""
         job = await self.get(ref)
@@ -368,25 +387,7 @@ class Verbs(Bulk):
             raise JobNotFound(incident_id, kind="incident")
         return incident
 
-    # --- manual work ---
-
-    async def _enqueue(self, ref: str) -> Run:
-        """A pending run, due now: whoever can runs it."""
-        job = await self.get(ref)
-        now = self.clock.now()
-
-        def change(
-            _: str, old: Job | None, runs: Sequence[Run], mint: Callable[[], int]
-        ) -> Decision:
-            if old is None:
-                raise JobNotFound(job.id)
-            if runs and old.policy.overlap == "skip":
-                raise JobConflict(_held_by(old, runs[0]), job_id=old.id)
-            run = Run(id=f"r{mint()}", job_id=old.id, due_at=now, key=old.policy.key)
-            return Decision(old, runs=(run,))
-
-        decision = (await self.store.write([job.id], change, now))[0]
-        return decision.runs[0]
+    # --- runs ---
 
     async def cancel(self, run_id: str) -> Run:
         """Stop one run, wherever it is. Returns it as it is now. Raises JobNotFound."""
@@ -406,7 +407,7 @@ class Verbs(Bulk):
         """Until it is worth looking at the run again."""
 
 
-def _held_by(job: Job, run: Run) -> str:
+def held_by(job: Job, run: Run) -> str:
     """Why a run cannot start: who is in the way, and since when."""
     since = f"since {run.started_at:%Y-%m-%dT%H:%M:%SZ}" if run.started_at else "about to start"
     if run.job_id == job.id:

@@ -74,6 +74,7 @@ class TestLayers:
             "max_threads": "3",
             "retention_days": "0.5",
             "retention_runs": "9",
+            "http_allow_private": "1",
             "blocked_after": "0.25",
             "blocked_limit": "90",
         }

@@ -77,13 +77,18 @@ class Host:
             self.time.jump_clock(outage)
 
     async def happen(self, app: Acron) -> None:
-        what = self.random.choice(["pause", "resume", "run", "wait", "wait", "wait"])
+        what = self.random.choice(["pause", "resume", "run", "fill", "wait", "wait", "wait"])
         if what == "pause":
             await app.pause("job")
         elif what == "resume":
             await app.resume("job")
         elif what == "run" and not await app.runs("job", state="running"):
             await app.store.write(["job"], self.manual(app), self.time.now())
+        elif what == "fill":
+            now = self.time.now()
+            again = self.random.random() < 0.3
+            begun = await app.backfill("job", now - 20 * MINUTE, now, again=again)
+            self.seen["filled"] += begun.runs
         await self.time.advance(self.random.choice([1.0, 59.5, 150, 700]))
 
     def manual(self, app: Acron) -> Any:
@@ -128,19 +133,22 @@ async def test_every_instant_has_exactly_one_fate(
         assert rows == sorted(rows, key=lambda row: row.scheduled_at)
         assert all(since <= row.scheduled_at < until for row in rows)
         ledger = len(await app.runs("job", limit=9999)) + len(await app.skips("job", limit=9999))
-        assert len(rows) <= ledger + 2
+        assert len(rows) <= 2 * ledger + 2  # a run in the middle of a counted skip cuts it in two
     assert len(expected) > 10
 
 
 async def test_the_script_reaches_every_fate(acron_time: VirtualTime) -> None:
     """Else the property above would hold of nothing."""
     fates: set[str] = set()
+    filled = 0
     for seed, policy in enumerate(POLICIES * 3):
         host = Host(seed, acron_time)
         start = acron_time.now()
         await host.live(14, policy)
         rows = await host.app().occurrences("job", start, acron_time.now() + 10 * MINUTE)
         fates |= {str(row.reason or row.fate) for row in rows}
+        filled += host.seen["filled"]
+    assert filled > 50
     reasons = {reason.value for reason in SkipReason} - {
         *("changed", "irrelevant"),  # the script edits no text, and its job is always relevant
     }

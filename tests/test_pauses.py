@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from acron.testing import VirtualTime
 
 HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 TICK = timedelta(microseconds=1)
 
 
@@ -46,15 +47,15 @@ async def test_a_pause_ends_by_itself_and_its_instants_are_counted(
     app = make(acron_time, open_store(urls.get(kind, "memory://"), tmp_path))
     async with app:
         start = acron_time.now()
-        await app.add("every 1h", "ping", id="a")
-        paused = await app.pause("a", "upgrade", until=start + 3 * HOUR)
-        assert (paused.state, paused.due_at) == ("paused", start + 3 * HOUR)
-        assert await app.upcoming("a", 2) == [start + 3 * HOUR, start + 4 * HOUR]
-        assert await fates(app, "a", start, start + 5 * HOUR) == [
-            ("paused", None, 2, 2 * HOUR),
-            ("upcoming", None, 2, 4 * HOUR),
+        await app.add("every 1m", "ping", id="a")
+        paused = await app.pause("a", "upgrade", until=start + 3 * MINUTE)
+        assert (paused.state, paused.due_at) == ("paused", start + 3 * MINUTE)
+        assert await app.upcoming("a", 2) == [start + 3 * MINUTE, start + 4 * MINUTE]
+        assert await fates(app, "a", start, start + 5 * MINUTE) == [
+            ("paused", None, 2, 2 * MINUTE),
+            ("upcoming", None, 2, 4 * MINUTE),
         ]
-        await acron_time.advance(4 * HOUR)
+        await acron_time.advance(4 * MINUTE)
         job = await app.get("a")
         (skip,) = await app.skips("a")
         ran = [run.scheduled_at for run in await app.runs("a")]
@@ -62,8 +63,8 @@ async def test_a_pause_ends_by_itself_and_its_instants_are_counted(
         assert (await app.get("a")).state == "scheduled"
     assert (job.paused, job.paused_until, job.state) == (None, None, "scheduled")
     assert (skip.reason, skip.count) == (SkipReason.PAUSED, 2)
-    assert (skip.first_at, skip.scheduled_at) == (start + HOUR, start + 2 * HOUR)
-    assert ran == [start + 4 * HOUR, start + 3 * HOUR]
+    assert (skip.first_at, skip.scheduled_at) == (start + MINUTE, start + 2 * MINUTE)
+    assert ran == [start + 4 * MINUTE, start + 3 * MINUTE]
 
 
 async def test_what_comes_after_the_end_of_a_pause_is_late_and_not_paused(

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acron.actions import load_actions
+from acron.actions.call import CallAction
+from acron.actions.command import CommandAction
 from acron.adapters import load_adapters
+from acron.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+OWN = (CallAction(Threads(1)), CommandAction())
 STRANGER = """
 from acron.abc import Action, Adapter, Receipt
 
@@ -67,7 +71,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 def test_there_is_always_what_needs_nothing(tmp_path: Path) -> None:
-    assert set(load_actions()) == {"command"}
+    assert set(load_actions(OWN)) == {"call", "command"}
     assert set(load_adapters(tmp_path)) == {"local", "log"}
     assert all(name == one.name for name, one in load_adapters(tmp_path).items())
 
@@ -75,8 +79,8 @@ def test_there_is_always_what_needs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["Ping", "INSTANCE"])
 async def test_strangers_add_actions(install: Callable[[str], None], what: str) -> None:
     install(f"[acron.actions]\nanything = stranger_plugins:{what}\n")
-    actions = load_actions()
-    assert set(actions) == {"command", "ping"}
+    actions = load_actions(OWN)
+    assert set(actions) == {"call", "command", "ping"}
     assert await actions["ping"].run(None, None) == "pong"  # type: ignore[arg-type]
 
 
@@ -101,7 +105,7 @@ def test_a_strangers_fault_is_told_and_left_out(
     install: Callable[[str], None], target: str, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     install(f"[acron.actions]\na-bad = {target}\nb-good = stranger_plugins:Ping\n")
-    assert set(load_actions()) == {"command", "ping"}
+    assert set(load_actions(OWN)) == {"call", "command", "ping"}
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith(f"acron.actions: a-bad ({target}) is left out: ")
@@ -112,11 +116,11 @@ def test_of_two_with_one_name_the_first_is_taken(
     install: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     install("[acron.actions]\na = stranger_plugins:Ping\nb = stranger_plugins:INSTANCE\n")
-    assert set(load_actions()) == {"command", "ping"}
+    assert set(load_actions(OWN)) == {"call", "command", "ping"}
     assert "b (stranger_plugins:INSTANCE) is left out" in caplog.text
 
 
 def test_the_person_at_the_keyboard_wins(install: Callable[[str], None]) -> None:
     install("[acron.actions]\na = stranger_plugins:interrupted\n")
     with pytest.raises(KeyboardInterrupt):
-        load_actions()
+        load_actions(OWN)

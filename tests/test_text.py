@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from acron.text import Excerpt, cut, many_lines, one_line, redact
+from acron.text import Excerpt, cut, invisible, is_silent, many_lines, one_line, redact
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
@@ -179,3 +179,54 @@ def test_pieces_are_cut_like_the_whole(pieces: list[str], limit: int, times: int
         assert whole.startswith(head)
         assert whole.endswith(tail)
         assert len((head + tail).encode()) + int(gone.replace(",", "")) == len(whole.encode())
+
+
+# --- silence, and what is not seen ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "output", [None, "", " \n", "[SILENT]", "SILENT\nwhy", "why\n\nNO_REPLY\n"]
+)
+def test_silent(output: str | None) -> None:
+    assert is_silent(output)
+
+
+@pytest.mark.parametrize("output", ["silent", "[silent]", "so SILENT", "a\nSILENT\nb"])
+def test_not_silent(output: str) -> None:
+    assert not is_silent(output)
+
+
+@pytest.mark.parametrize(
+    "text,told",
+    [
+        ("a\u200bb", "U+200B ZERO WIDTH SPACE, in line 1, column 2"),
+        ("a\r\nb\x00", "U+0000 a control character, in line 2, column 2"),
+        ("\ufeffa", "U+FEFF ZERO WIDTH NO-BREAK SPACE, in line 1, column 1"),
+        ("a\U000e0041", "U+E0041 TAG LATIN CAPITAL LETTER A, in line 1, column 2"),
+        ("a\u202eb", "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("a\u200db", "U+200D ZERO WIDTH JOINER"),
+        ("é\ufe0f\ufe0f", "U+FE0F"),
+        ("é\ufe0f\u200d\ufe0e", "U+FE0E"),
+        ("\u200d", "U+200D"),
+        ("a\ufe05", "U+FE05"),
+        ("a\ud800", "U+D800"),
+        ("\u3164", "U+3164 HANGUL FILLER"),
+    ],
+)
+def test_invisible(text: str, told: str) -> None:
+    assert told in (invisible(text) or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plain\ttext\r\nand more",
+        "naïve — “quoted” …",
+        "👩‍👩‍👧 ❤️‍🔥 1️⃣ #️⃣ 🇫🇷",
+        "می‌خواهم",
+        "שלום\u200f!",
+        "",
+    ],
+)
+def test_visible(text: str) -> None:
+    assert invisible(text) is None

@@ -27,8 +27,9 @@ class CallAction(Action):
     Coroutine functions are awaited on the loop; plain ones run on ``threads``, and an awaitable
     that one returns is awaited on the loop. Arguments are the job's ``kwargs`` turned into what
     the annotations say; a parameter that is not among them gets the object provided for its
-    class, and one named ``ctx``, or annotated so, the run's Context. A text returned is the
-    output, None is none, another JSON value is JSON text, anything else ``str()`` of it.
+    class, and one named ``ctx``, or annotated so, the run's Context. A run's own ``kwargs`` win
+    over the job's. A text returned is the output, None is none, another JSON value is JSON text,
+    anything else ``str()`` of it.
 
     A job whose function is not registered here is not an error: another program on the same
     store may have it.
@@ -75,6 +76,11 @@ class CallAction(Action):
         message = f"{place(function)} is not registered: decorate it with @app.action"
         raise InvalidJob(message, where="$.call")
 
+    def takes(self, name: str) -> list[str]:
+        """The arguments of a registered function that are not put in for it, in order."""
+        found = self._functions[name].signature.parameters.values()
+        return [one.name for one in found if one.from_json]
+
     def provide(self, *objects: object) -> None:
         """Objects for parameters annotated with their class or a base of it; the newest of a
         class wins. Methods that were registered in their class body are bound to their instance.
@@ -115,7 +121,8 @@ class CallAction(Action):
 
     async def run(self, spec: Call, ctx: Context) -> str | None:
         known, function = self._registered(spec.name)
-        arguments = self._arguments(known, spec.kwargs, ctx)
+        kwargs = spec.kwargs if ctx.run.kwargs is None else spec.kwargs | ctx.run.kwargs
+        arguments = self._arguments(known, kwargs, ctx)
         if known.is_async:
             result = await function(**arguments)
         else:

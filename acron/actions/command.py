@@ -12,12 +12,13 @@ from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from acron.abc import Action
+from acron.actions.live import LiveFiles
 from acron.errors import ActionFailed, InvalidJob
 from acron.model import OUTPUT_LIMIT
 from acron.text import Excerpt, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from acron.abc import Context
@@ -44,9 +45,12 @@ class CommandAction(Action):
     no more than ``linger`` seconds. One that has made a session of its own is out of reach.
     """
 
-    def __init__(self, *, grace: float = 2.0, linger: float = 1.0) -> None:
+    def __init__(
+        self, *, grace: float = 2.0, linger: float = 1.0, live: LiveFiles | None = None
+    ) -> None:
         self._grace = grace
         self._linger = linger
+        self._live = LiveFiles() if live is None else live
         self._working: set[asyncio.Task[int]] = set()
 
     @property
@@ -58,7 +62,8 @@ class CommandAction(Action):
 
     async def run(self, spec: Command, ctx: Context) -> str | None:
         check(spec)
-        group = _Group(self._grace, self._linger)
+        heard = self._live.of(ctx.run_id)
+        group = _Group(self._grace, self._linger, heard.add)
         # In a task of its own: a process that was started is always ended and reaped.
         work = asyncio.create_task(group.run(spec, environment(spec, ctx)))
         self._working.add(work)
@@ -68,6 +73,8 @@ class CommandAction(Action):
         except asyncio.CancelledError as cancelled:
             await group.stop(work)
             raise cancelled from ActionFailed("stopped", output=group.output)
+        finally:
+            await heard.close()
         status = work.result()
         if status != 0:
             raise ActionFailed(_reason(status, group.output), output=group.output)
@@ -145,10 +152,11 @@ def _iso(instant: datetime | None) -> str:
 class _Group(asyncio.Protocol):
     """The processes of one run, and our end of the pipe that they all write to."""
 
-    def __init__(self, grace: float, linger: float) -> None:
+    def __init__(self, grace: float, linger: float, hear: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
         self._grace = grace
         self._linger = linger
+        self._hear = hear
         self._pid: int | None = None  # of the first process, and so of the group
         self._stopping: asyncio.Future[None] = loop.create_future()
         self._silent: asyncio.Future[None] = loop.create_future()
@@ -211,7 +219,9 @@ class _Group(asyncio.Protocol):
                 os.killpg(self._pid, number)
 
     def data_received(self, data: bytes) -> None:
-        self._said.add(self._decoder.decode(data))
+        text = self._decoder.decode(data)
+        self._said.add(text)
+        self._hear(text)
 
     def connection_lost(self, _: Exception | None) -> None:
         self._said.add(self._decoder.decode(b"", final=True))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from acron.cli import (  # noqa: F401 (each declares verbs)
+    backfill,
     calendar,
     daemon,
     demo,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 VERBS = (
     *("run", "status", "tick"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
-    *("run-now", "cancel", "runs", "output", "incidents"),
+    *("run-now", "backfill", "cancel", "runs", "output", "incidents"),
     *("next", "explain", "simulate", "demo"),
     *("export", "import"),
 )

@@ -143,14 +143,17 @@ async def _read(events: AsyncIterator[Event], ended: list[Run], *, silent: bool)
 def status(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
     """Tell whether jobs fire, and if not, why. Exit code 1 when they do not."""
 
-    async def work(app: Acron) -> tuple[Status, datetime, str]:
-        return await app.status(), app.clock.now(), app.tz
+    async def work(app: Acron) -> tuple[Status, datetime, str, list[str]]:
+        found = await app.status()
+        jobs = [await app.get(one) for one in found.parked[:20]]
+        parked = [f"{job.id} (needs {job.action.needs})" for job in jobs]
+        return found, app.clock.now(), app.tz, [*parked, *found.parked[20:]]
 
-    found, now, tz = target.do(work)
+    found, now, tz, parked = target.do(work)
     if as_json:
         print_json(msgspec.to_builtins(found))
     else:
-        _print_status(found, now, tz, target.command)
+        _print_status(msgspec.structs.replace(found, parked=tuple(parked)), now, tz, target.command)
     if not found.healthy:
         raise typer.Exit(1)
 

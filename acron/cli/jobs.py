@@ -33,20 +33,22 @@ if TYPE_CHECKING:
     from acron.cli.target import Target
     from acron.model import Job, Node
 
-_ACTIONS = ("command", "call")
-_HIDDEN = ("id", "name", "schedule", "tz", "paused", "command", "call", "kwargs", "action", "data")
+_ACTIONS = ("prompt", "command", "call", "http")
+_HIDDEN = (
+    *("id", "name", "schedule", "tz", "paused", "command", "call", "kwargs", "action", "data"),
+    *("http", "prompt"),
+)
 
 
 @verb("add", fields=FIELDS)
 def add(
     target: Target,
     schedule: Annotated[str, typer.Argument(help='When, like "every 2h" or "0 9 * * 1-5".')],
-    prompt: Annotated[str | None, typer.Argument(help="For an agent; not in this release.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to ask the program's agent.", show_default=False)
+    ] = None,
     job_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Its id; default: a random one.")
-    ] = None,
-    http: Annotated[
-        str | None, typer.Option(metavar="URL", help="Request a URL; not in this release.")
     ] = None,
     paused: Annotated[bool, typer.Option("--paused", help="Add it paused.")] = False,  # noqa: FBT002
     as_json: Json = False,  # noqa: FBT002
@@ -54,11 +56,11 @@ def add(
     fields: Mapping[str, Any],
 ) -> None:
     """Add a job, and tell when it fires."""
-    _refuse_later_actions(prompt, http)
-    given = [name for name in _ACTIONS if name in fields]
-    if len(given) != 1:
-        raise Usage("say what it does, once: --command SH or --call NAME")
     row = {"id": job_id, "schedule": schedule, "paused": paused or None, **to_record(fields)}
+    if prompt is not None:
+        row["prompt"] = prompt
+    if len([name for name in _ACTIONS if name in row]) != 1:
+        raise Usage("say what it does, once: a PROMPT, --command SH, --call NAME or --http URL")
 
     async def work(app: Acron) -> tuple[Job, list[datetime], Sequence[Node]]:
         (job,) = await app.add_many([row])
@@ -74,13 +76,6 @@ def add(
         note(f"nothing will fire it: no acron is running on this store; start {target.command} run")
     elif not any(job.action.needs in node.offers for node in live):
         note(f"nothing will fire it: no running acron can run {job.action.needs}")
-
-
-def _refuse_later_actions(prompt: str | None, http: str | None) -> None:
-    if prompt is not None:
-        raise Usage("prompts for an agent come in a later release; use --command or --call")
-    if http is not None:
-        raise Usage("--http comes in a later release; use --command with curl, or --call")
 
 
 @verb("list")
@@ -172,6 +167,9 @@ def edit(
     schedule: Annotated[
         str | None, typer.Option(metavar="TEXT", help="A new schedule, counted from now.")
     ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What to ask the program's agent.")
+    ] = None,
     unset: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD", help="Put a field back to its default; may be repeated."),
@@ -184,6 +182,8 @@ def edit(
     changes = to_record(fields) | {key.replace("-", "_"): None for key in unset or ()}
     if schedule is not None:
         changes["schedule"] = schedule
+    if prompt is not None:
+        changes["prompt"] = prompt
     if not changes:
         raise Usage("nothing to change; give a field, like --timeout 5m")
     if "id" in changes:

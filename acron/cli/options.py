@@ -24,6 +24,22 @@ FIELDS: dict[str, Any] = {
     "command": option(_TEXT, "--command", "SH", "Run this shell command."),
     "call": option(_TEXT, "--call", "NAME", "Call the function registered under this name."),
     "kwargs": option(_TEXT, "--kwargs", "JSON", "Arguments of the function, a JSON object."),
+    "http": option(_TEXT, "--http", "URL", "Make an HTTP request."),
+    "method": option(_TEXT, "--method", "NAME", "Of the request; POST with a body, else GET."),
+    "header": option(
+        list[str] | None, "--header", "NAME: VALUE", "Of the request; may be repeated."
+    ),
+    "body": option(_TEXT, "--body", "TEXT", "Of the request; a JSON object or list goes as JSON."),
+    "expect": option(
+        list[int] | None, "--expect", "STATUS", "That is success (below 400); may be repeated."
+    ),
+    "script": option(_TEXT, "--script", "SH", "Before a prompt: its output goes to the agent."),
+    "context_from": option(
+        list[str] | None,
+        "--context-from",
+        "REF",
+        "Jobs whose output goes before a prompt, or self.",
+    ),
     "name": option(_TEXT, "--name", "TEXT", "A name to call the job by; need not be unique."),
     "tz": option(_TEXT, "--tz", "ZONE", "The job's zone, like Europe/Paris."),
     "deliver": option(
@@ -71,15 +87,40 @@ def to_record(fields: Mapping[str, Any]) -> dict[str, Any]:
     if "kwargs" in record:
         if "call" not in record:
             raise Usage("--kwargs are the arguments of --call NAME")
-        record["kwargs"] = _object(record["kwargs"])
-    if "deliver" in record:
-        record["deliver"] = [one for text in record["deliver"] for one in text.split(",")]
+        record["kwargs"] = json_object(record["kwargs"])
+    for key in ("deliver", "context_from"):
+        if key in record:
+            record[key] = [one.strip() for text in record[key] for one in text.split(",")]
+    if "header" in record:
+        record["headers"] = dict(map(_header, record.pop("header")))
+    if "body" in record:
+        record["body"] = _body(record["body"])
+        if "http" in record:
+            record.setdefault("method", "POST")
     if "tag" in record:
         record["tags"] = record.pop("tag")
     return record
 
 
-def _object(text: str) -> dict[str, Any]:
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise Usage(f"a header is written NAME: VALUE, not {text[:80]!r}")
+    return name.strip(), value.strip()
+
+
+def _body(text: str) -> Any:
+    """A JSON object or list as what it is, any other text as it is."""
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The arguments of ``--kwargs``. Raises InvalidJob."""
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.ValidationError:

@@ -7,13 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acron.cli.base import Json, Ref, verb
-from acron.cli.render import color, gist, late, local, note, print_json, span, table, took
+from acron.cli.options import json_object
+from acron.cli.render import (
+    color,
+    gist,
+    late,
+    local,
+    many,
+    note,
+    print_json,
+    span,
+    table,
+    took,
+)
 from acron.errors import AcronError
 from acron.model import Run, RunState
 from acron.records import run_json, skip_json
 from acron.text import many_lines, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import datetime
 
     from acron.app import Acron
@@ -27,6 +40,9 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, like r12.
 def run_now(
     target: Target,
     ref: Ref,
+    kwargs: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Arguments for this run only; an object.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end.")] = False,  # noqa: FBT002
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
@@ -34,18 +50,21 @@ def run_now(
 
     A running acron that can run it does; where there is none, this process does, and waits.
     """
+    own = None if kwargs is None else json_object(kwargs)
 
     async def elsewhere(app: Acron) -> tuple[Job, Run | None]:
         job = await app.get(ref)
-        nodes = (await app.status()).nodes
-        takers = [node for node in nodes if node.alive and not node.draining]
-        if any(job.action.needs in node.offers for node in takers):
-            return job, await app.run_now(job.id, wait=wait)
+        if await has_taker(app, job):
+            return job, await app.run_now(job.id, kwargs=own, wait=wait)
         return job, None
+
+    async def here(app: Acron) -> Run:
+        must_run_here(app, job)
+        return await app.run_here(job.id, kwargs=own)
 
     job, run = target.do(elsewhere)
     if run is None:
-        run = target.do(lambda app: _here(app, job), firing=True)
+        run = target.do(here, firing=True)
     if as_json:
         print_json(run_json(run))
     elif run.state.ended:
@@ -57,19 +76,40 @@ def run_now(
         raise typer.Exit(1)
 
 
-async def _here(app: Acron, job: Job) -> Run:
+async def has_taker(app: Acron, job: Job) -> bool:
+    """Whether a running acron would run it."""
+    nodes = (await app.status()).nodes
+    return any(
+        job.action.needs in node.offers for node in nodes if node.alive and not node.draining
+    )
+
+
+def must_run_here(app: Acron, job: Job) -> None:
+    """Raise AcronError when this process cannot run the job."""
     if app.node is None or job.action.needs not in app.node.offers:
         message = (
             f"no running acron can run {job.action.needs}, and neither can this command; "
             "name the program that has it with --app"
         )
         raise AcronError(message)
-    return await app.run_here(job.id)
 
 
 @verb("cancel")
-def cancel(target: Target, run_id: RunId, as_json: Json = False) -> None:  # noqa: FBT002
-    """Stop one run, wherever it goes on."""
+def cancel(
+    target: Target,
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, like r12, or a backfill's, like b7.")
+    ],
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Stop one run, wherever it goes on; of a backfill, all that waits."""
+    if run_id.startswith("b"):
+        stopped = target.do(lambda app: app.cancel_batch(run_id))
+        if as_json:
+            print_json({"batch": run_id, "cancelled": stopped})
+        else:
+            typer.echo(f"{run_id}: {many(stopped, 'run')} cancelled")
+        return
 
     async def work(app: Acron) -> tuple[Run, Run]:
         return await app.get_run(run_id), await app.cancel(run_id)
@@ -134,27 +174,47 @@ def _row(row: Run | Skip, tz: str) -> tuple[str, ...]:
 def output(
     target: Target,
     run_id: RunId,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait for the run's end.")] = False,  # noqa: FBT002
+    follow: Annotated[bool, typer.Option("--follow", help="Print it as it comes.")] = False,  # noqa: FBT002
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """Print what a run said. It is kept with the run's end."""
+    """Print what a run said. With --follow, exit code 1 when it has not succeeded."""
 
     async def work(app: Acron) -> Run:
-        run = await app.get_run(run_id)
-        return await app.wait(run.id) if follow else run
+        if follow and not as_json:
+            await _print_as_it_comes(app.follow(run_id))
+        return await app.wait(run_id) if follow else await app.get_run(run_id)
 
     run = target.do(work)
     if as_json:
         print_json(run_json(run))
-        return
-    _print_output(run)
-    if not run.state.ended:
-        note(f"{run.id} is {run.state.value}; its output comes with its end (see --follow)")
+    elif follow:
+        _print_error(run)
+    else:
+        _print_output(run)
+        if not run.state.ended:
+            note(f"{run.id} is {run.state.value}; its output comes with its end (see --follow)")
+    if follow and run.state is not RunState.SUCCEEDED:
+        raise typer.Exit(1)
+
+
+async def _print_as_it_comes(texts: AsyncIterator[str]) -> None:
+    """Whole lines, so that no secret is cut in two and shown."""
+    waiting = ""
+    async for text in texts:
+        lines, newline, waiting = (waiting + text).rpartition("\n")
+        if newline:
+            typer.echo(many_lines(lines))
+    if waiting:
+        typer.echo(many_lines(waiting))
 
 
 def _print_output(run: Run) -> None:
     text = many_lines(run.output or "")
     if text:
         typer.echo(text, nl=not text.endswith("\n"))
+    _print_error(run)
+
+
+def _print_error(run: Run) -> None:
     if run.error:
         note(f"{run.job_id} {run.id} {run.state.value.replace('_', ' ')}: {run.error}")

@@ -15,12 +15,11 @@ from acron.schedules import Interval
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NO_PROMPT = "it asks an agent, and this release has no prompt action"
 #: What we read of a record, besides the fields that acron has itself.
 _READ = frozenset(
     {
         *("enabled", "paused_at", "paused_reason", "state", "repeat", "origin"),
-        *("script", "prompt", "workdir", "no_agent", "next_run_at"),
+        *("script", "prompt", "context_from", "workdir", "no_agent", "next_run_at"),
     }
 )
 #: What a scheduler notes for itself, and acron keeps in its own way.
@@ -84,21 +83,33 @@ def _mapped(record: Mapping[str, Any]) -> dict[str, Any]:
     kept = {
         key: value
         for key, value in record.items()
-        if key in FIELDS - {"repeat", "schedule", "paused", "deliver", "id"} and value is not None
+        if key in FIELDS - _READ - {"schedule", "paused", "deliver", "id", "context_from"}
+        and value is not None
     }
-    if record.get("prompt"):
-        raise _NotMapped(_NO_PROMPT)
-    if not {"command", "call", "action"} & kept.keys():
-        script = record.get("script")
-        if not script or not isinstance(script, str):
-            raise _NotMapped("it has no command, script or call")
-        kept["command"] = script
+    if not {"command", "call", "http", "action"} & kept.keys():
+        kept |= _asked(record)
     if record.get("workdir") and "command" in kept:
         kept.setdefault("cwd", record["workdir"])
     kept["schedule"] = _schedule(record)
     kept |= _paused(record) | _repeat(record) | _deliver(record) | _unknown(record)
-    kept.pop("prompt", None)
     return {"id": _id(record, kept), **kept}
+
+
+def _asked(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A prompt with what goes before it; a script without one, or ``no_agent``, is a command."""
+    prompt, script = record.get("prompt"), record.get("script")
+    if script and not isinstance(script, str):
+        raise _NotMapped(f"its script is no text: {str(script)[:60]}")
+    if script and (record.get("no_agent") or not prompt):
+        return {"command": script}
+    if not prompt or not isinstance(prompt, str):
+        raise _NotMapped("it has no prompt, command, script, call or URL")
+    asked: dict[str, Any] = {"prompt": prompt}
+    if script:
+        asked["script"] = script
+    if given := record.get("context_from"):
+        asked["context_from"] = [given] if isinstance(given, str) else given
+    return asked
 
 
 def _id(record: Mapping[str, Any], kept: Mapping[str, Any]) -> str:

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
     from datetime import datetime
 
-    from acron.abc import Action, Adapter, CallByName, CronScheduler, Store
+    from acron.abc import Action, Adapter, CronScheduler, Store
     from acron.clock import Clock
     from acron.events import Events
     from acron.model import Job, Node, Outcome, Run, Settings
-    from acron.runtime.run import Attempt
+    from acron.runtime.run import Attempt, CallByName
     from acron.threads import Threads
 
 T = TypeVar("T")

@@ -128,8 +128,9 @@ class Decider:
     def _pending(
         self, job: Job, run: Run, live: tuple[Run, ...], mint: Callable[[], int]
     ) -> Decision | None:
-        """A retry or a manual run: it waits for others, and is never skipped."""
-        if job.paused is not None and run.scheduled_at is not None:
+        """A retry or a manual run: it waits for others, and is never skipped. By hand (also of a
+        backfill) it runs while the job is paused."""
+        if job.paused is not None and run.scheduled_at is not None and run.batch is None:
             return None
         others = tuple(one for one in live if one.id != run.id)
         if not _room(job, others):

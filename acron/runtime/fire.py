@@ -28,6 +28,7 @@ async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
     """Claim all that is due, in batches no larger than the free slots, and start it."""
     started = 0
     alive: Collection[str] | None = None
+    spread = rt.spread if only is None else None  # who names a job means it now
     while True:
         now = rt.clock.now()
         room = min(rt.free, BATCH)
@@ -39,22 +40,24 @@ async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
             rt.pulse.serving_since,
             rt.node_id,
             alive or (),
-            rt.spread,
+            spread,
             rt.watchdog.recent(),
         )
         decisions = await claim(rt, decide, now, room, only)
         started += start(rt, decisions)
         if decide.doubted and alive is None:
             alive = await rt.prove_alive()  # then these instants wait, or are skipped
-        elif only is not None or not _more(decisions, room, now):
+        elif (only is not None and started) or not _more(decisions, room, now):
             return started
         await asyncio.sleep(0)  # a long backlog starves neither the host's loop nor what it started
 
 
 def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
     """Whether another claim at ``now`` would find something: the batch was full, or one of its
-    jobs owes a further instant already."""
+    jobs owes a further instant already, or perhaps another run of its backfill."""
     if len(decisions) >= room:
+        return True
+    if any(run.batch is not None for decision in decisions for run in decision.runs):
         return True
     dues = (decision.job.due_at for decision in decisions if decision.job is not None)
     return any(due is not None and due <= now for due in dues)

@@ -20,9 +20,8 @@ from acron.runtime.run import CLEANUP
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acron.abc import CallByName
     from acron.model import Job, Outcome, Run
-    from acron.runtime.run import Attempt
+    from acron.runtime.run import Attempt, CallByName
 
 #: Seconds that ``after`` and ``on_error`` may take. ``Retry.when`` holds the end of its run, and
 #: has no longer than a run that is told to end.

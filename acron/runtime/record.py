@@ -26,8 +26,8 @@ from acron.model import (
     RunState,
     Skip,
 )
-from acron.specs import Command
-from acron.text import cut
+from acron.specs import Command, Prompt
+from acron.text import cut, is_silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,8 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
             attempt=run.attempt + 1,
             key=job.policy.key,
             due_at=end.finished_at + timedelta(seconds=wait),
+            batch=run.batch,
+            kwargs=run.kwargs,
         )
         return Decision(job, runs=(ended, again))
     if deliveries := _deliveries(job, ended):
@@ -147,15 +149,15 @@ def _streak(job: Job, ended: Run, at: datetime) -> Job:
 
 
 def _deliveries(job: Job, ended: Run) -> tuple[Delivery, ...]:
-    """Who is to be told. Silence is for success without output, never for a failure."""
+    """Who is to be told. Silence is for success, never for a failure."""
     if ended.state in {RunState.INTERRUPTED, RunState.CANCELLED}:
         return ()
-    if ended.state is RunState.SUCCEEDED and not (ended.output or "").strip():
+    if ended.state is RunState.SUCCEEDED and is_silent(ended.output):
         return ()
     if job.deliver is not None:
         targets = job.deliver
     else:
-        targets = ("local",) if isinstance(job.action, Command) else ()
+        targets = ("local",) if isinstance(job.action, Command | Prompt) else ()
     return tuple(Delivery(target) for target in targets)
 
 

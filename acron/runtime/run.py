@@ -12,10 +12,13 @@ from acron.model import Outcome, RunState, SkipReason, error_name
 from acron.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from acron.abc import Action, CallByName, Context
+    from acron.abc import Action, Context
     from acron.model import Job, Run
+
+    #: Calls a registered function, sync or async, with those of the values that it takes.
+    CallByName = Callable[[str, Context, Mapping[str, object]], Awaitable[object]]
 
 #: Seconds that a cancelled attempt has to clean up before it is abandoned.
 CLEANUP = 5.0

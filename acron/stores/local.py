@@ -109,17 +109,21 @@ class LocalStore(Store):
     def _guarded(self, work: Callable[[], T]) -> T:
         try:
             return work()
-        except StoreError as error:
-            error.address = error.address or self.address
-            raise
-        except StopIteration as error:  # which no future can carry
-            raise RuntimeError("a function handed to the store raised StopIteration") from error
         except Exception as error:
-            meaning = self._meaning(error)
-            if meaning is None:
+            meaning = self._told_as(error)
+            if meaning is error:
                 raise
-            meaning.address = meaning.address or self.address
             raise meaning from error
+
+    def _told_as(self, error: Exception) -> Exception:
+        """What the caller is told of ``error``."""
+        if isinstance(error, StopIteration):  # which no future can carry
+            return RuntimeError("a function handed to the store raised StopIteration")
+        meaning = error if isinstance(error, StoreError) else self._meaning(error)
+        if meaning is None:
+            return error
+        meaning.address = meaning.address or self.address
+        return meaning
 
     def _tell(self) -> None:
         """From the store's thread: whoever waits for news is to look."""

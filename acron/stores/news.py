@@ -9,10 +9,12 @@ class News:
     """Something changed since the last ``wait``; belongs to one event loop."""
 
     def __init__(self) -> None:
+        self.count = 0  # how often there was news
         self._fresh = False
         self._waiting: set[asyncio.Future[bool]] = set()
 
     def tell(self) -> None:
+        self.count += 1
         woken = [one for one in self._waiting if not one.done()]
         for one in woken:
             one.set_result(True)

@@ -39,10 +39,10 @@ BEGINNING: Cursor = (datetime(1, 1, 1, tzinfo=UTC), -(1 << 63), "", 0)
 #: Locks for keys; keys may share one. Many enough to be free, too few to fill the lock table.
 LANES = 1024
 
-# What is due: jobs, then pending runs with their jobs, as (due_at, job id, run, job's data); "owed"
-# is how many there are with those that are locked by others. A job is seen as it is now, even if
-# others claimed it in between, since a row is looked at again once it is locked; but runs are not
-# locked here, and must be read again.
+# What is due: jobs, then pending runs with their jobs, as (due_at, rank, job id, run, job's data);
+# "held" is how many more others have locked, counted when there are fewer than asked for. A job is
+# seen as it is now, even if others claimed it in between, since a row is looked at again once it is
+# locked; but runs are not locked here, and must be read again.
 _JOBS_DUE = """
 FROM jobs WHERE due_at <= $1 AND needs = ANY($2::text[]) AND (due_at, rank, id) > ($3, $4, $5)
 ORDER BY due_at, rank, id LIMIT $7
@@ -54,16 +54,18 @@ WHERE r.due_at <= $1 AND j.needs = ANY($2::text[])
 ORDER BY r.due_at, r.rank, r.job_id, r.number LIMIT $7
 """
 _DUE = f"""
-SELECT owed, d.* FROM (
-    SELECT (SELECT count(*) FROM (SELECT {_JOBS_DUE}) AS a)
-        + (SELECT count(*) FROM (SELECT {_RUNS_DUE}) AS b) AS owed
-) AS counted LEFT JOIN (
+WITH d AS MATERIALIZED (
     (SELECT * FROM (SELECT due_at, rank, id, 0::bigint AS run, data {_JOBS_DUE}
         FOR UPDATE SKIP LOCKED) AS a)
     UNION ALL
     (SELECT * FROM (SELECT r.due_at, r.rank, r.job_id, r.number, j.data {_RUNS_DUE}
         FOR UPDATE OF j SKIP LOCKED) AS b)
-) AS d ON true
+)
+SELECT CASE WHEN (SELECT count(*) FROM d) < $7
+    THEN (SELECT count(*) FROM (SELECT {_JOBS_DUE}) AS a)
+        + (SELECT count(*) FROM (SELECT {_RUNS_DUE}) AS b) - (SELECT count(*) FROM d)
+    ELSE 0 END AS held, d.*
+FROM (SELECT 1) AS always LEFT JOIN d ON true
 """  # noqa: S608 (our own words)
 _LOCK_JOB = "SELECT data FROM jobs WHERE id = $1 AND needs = ANY($2::text[]) FOR UPDATE"
 _LOCK_JOBS = "SELECT id, data FROM jobs WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE"
@@ -73,7 +75,11 @@ SELECT id, data FROM jobs WHERE id IN (
     UNION SELECT job_id FROM ended_runs WHERE number = ANY($1::bigint[])
 ) ORDER BY id FOR UPDATE
 """
-_JOBS_OF = "SELECT id, data FROM jobs WHERE id = ANY($1::text[])"
+_JOBS_OF = """
+SELECT id, data, EXISTS (
+    SELECT FROM open_runs WHERE job_id = jobs.id AND due_at IS NOT NULL) AS waiting
+FROM jobs WHERE id = ANY($1::text[])
+"""
 # Takes out, and so locks, the runs that are running under that very token.
 _TAKE_RUNS = """
 DELETE FROM open_runs USING unnest($1::bigint[], $2::bigint[]) AS n(number, token)
@@ -170,14 +176,12 @@ class Reading:
         in order, and how many more there are that others hold."""
         found = await self.connection.fetch(_DUE, now, list(needs), *after, limit)
         rows: list[Cursor] = []
-        owed = found[0]["owed"]
         for _, due_at, place, job_id, number, data in found:
             if job_id is not None:
-                owed -= 1
                 self._read_job(job_id, data)
                 rows.append((due_at, place, job_id, number))
         rows.sort()
-        return rows[:limit], owed
+        return rows[:limit], found[0]["held"]
 
     async def lock_job(self, job_id: str, needs: Collection[str]) -> bool:
         """Lock one job, waiting for it, if its action is among ``needs``."""
@@ -199,10 +203,12 @@ class Reading:
         taken = await self.connection.fetch(_TAKE_RUNS, *columns)
         return {run.id: run for run in (read_run(data) for (data,) in taken)}
 
-    async def read_jobs(self, ids: Iterable[str]) -> None:
-        """Jobs as they are now, not locked."""
-        for job_id, data in await self.connection.fetch(_JOBS_OF, list(ids)):
+    async def read_jobs(self, ids: Iterable[str]) -> bool:
+        """Jobs as they are now, not locked; whether one of them has a pending run."""
+        found = await self.connection.fetch(_JOBS_OF, list(ids))
+        for job_id, data, _ in found:
             self._read_job(job_id, data)
+        return any(waiting for _, _, waiting in found)
 
     async def lock_ends(self, run_ids: Iterable[str]) -> None:
         """Lock runs, and first their jobs."""

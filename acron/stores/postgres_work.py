@@ -166,15 +166,16 @@ async def finish(
         await rows.lock_jobs_of([end.run_id for end in ends])
     runs = await rows.take(ends)
     ids = list({run.job_id for run in runs.values()})
-    if not locked:
-        await rows.read_jobs(ids)
+    waiting = not locked and await rows.read_jobs(ids)
     results = await rows.minting(0, lambda: _settled(rows.jobs, runs, ends, settle, rows.mint))
     done = {end.run_id: one for end, one in zip(ends, results, strict=True) if one is not None}
     if not locked:
         _check(rows, runs, done)
     await rows.store([runs[run_id].job_id for run_id in done], list(done.values()))
     keyed = any(runs[run_id].key is not None for run_id in done)
-    news = keyed or any(map(_can_go_on, ends, results)) or await rows.waiting(ids)
+    news = keyed or waiting or any(map(_can_go_on, ends, results))
+    if locked and not news:
+        news = await rows.waiting(ids)  # a retry, too
     return results, news
 
 

@@ -10,6 +10,7 @@ from acron.errors import StoreCorrupt, StoreError
 from acron.stores import sqlite_prune, sqlite_work
 from acron.stores.dead import is_pending
 from acron.stores.files import Files
+from acron.stores.group import Done, Group
 from acron.stores.lanes import rank
 from acron.stores.local import POLL, LocalStore
 from acron.stores.lock import WAIT
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: What is wrong with one statement, and not with the database.
+_ITS_OWN = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
+
 
 class SqliteStore(LocalStore):
     """``/x/jobs.db`` with SQLite's ``-wal`` and ``-shm`` files, and ``jobs.db.nodes/`` beside it.
@@ -41,6 +45,7 @@ class SqliteStore(LocalStore):
         self._told = 0  # the database's count of news when we last looked
         self._minted = 0  # the newest token given out here, even if its transaction failed
         self._bad: dict[str, str] = {}  # records that cannot be read
+        self._group: Group[Callable[[Transaction], Any]] | None = None
         super().__init__(path)
 
     def _place(self, path: Path) -> None:
@@ -50,6 +55,11 @@ class SqliteStore(LocalStore):
     @property
     def address(self) -> str:
         return f"sqlite:///{self._path}"
+
+    async def open(self, now: datetime, node: Node | None = None) -> None:
+        await super().open(now, node)
+        assert self._executor is not None  # noqa: S101 (it is open)
+        self._group = Group(asyncio.get_running_loop(), self._executor, self._commit)
 
     def _open(self, now: datetime, node: Node | None) -> None:  # noqa: ARG002
         self._file.create()
@@ -68,19 +78,62 @@ class SqliteStore(LocalStore):
 
     def _transact(self, work: Callable[[Transaction], T]) -> T:
         with self._file.writing() as db:
-            transaction = Transaction(db, self._bad, self._minted)
-            try:
-                result = work(transaction)
-            finally:
-                self._minted = transaction.token
-            told = transaction.flush()
+            result, told = self._part(db, work)
         if told is not None:
             self._told = told
             self._tell()
         return result
 
+    def _part(
+        self, db: sqlite3.Connection, work: Callable[[Transaction], T]
+    ) -> tuple[T, int | None]:
+        """Of a transaction; also the database's count of news, when there are some."""
+        transaction = Transaction(db, self._bad, self._minted)
+        try:
+            result = work(transaction)
+        finally:
+            self._minted = transaction.token
+        return result, transaction.flush()
+
+    def _commit(self, works: Sequence[Callable[[Transaction], Any]]) -> list[Done]:
+        """Several parts in one transaction: what one of them raises undoes that one only."""
+        if len(works) == 1:
+            return [Done(self._guarded(lambda: self._transact(works[0])))]
+        return self._guarded(lambda: self._commit_parts(works))
+
+    def _commit_parts(self, works: Sequence[Callable[[Transaction], Any]]) -> list[Done]:
+        done: list[Done] = []
+        news: int | None = None
+        with self._file.writing() as db:
+            for work in works:
+                db.execute("SAVEPOINT part")
+                try:
+                    result, told = self._part(db, work)
+                    done.append(Done(result))
+                    news = told or news
+                except Exception as error:
+                    if isinstance(error, sqlite3.Error) and not isinstance(error, _ITS_OWN):
+                        raise  # the database's
+                    db.execute("ROLLBACK TO part")
+                    done.append(Done(error=error))
+                db.execute("RELEASE part")
+        if news is not None:
+            self._told = news
+            self._tell()
+        return [
+            Done(error=self._told_as(one.error)) if isinstance(one.error, Exception) else one
+            for one in done
+        ]
+
     async def _change(self, work: Callable[[Transaction], T]) -> T:
-        return await self._do(lambda: self._transact(work))
+        self._check_open()
+        assert self._group is not None  # noqa: S101 (checked in the line above)
+        self._busy += 1
+        try:
+            result: T = await self._group.do(work)
+            return result
+        finally:
+            self._busy -= 1
 
     async def _ask(self, question: Callable[[Reader], T]) -> T:
         return await self._do(lambda: question(self._reader()))
@@ -105,7 +158,11 @@ class SqliteStore(LocalStore):
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         while not await self._news.wait(min(POLL, until - loop.time())):
+            count = self._news.count
             await self._do(self._look)
+            if count != self._news.count:  # others who waited may have been told already
+                await self._news.wait(0)
+                return True
             if until <= loop.time():
                 return await self._news.wait(0)
         return True

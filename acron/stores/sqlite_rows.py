@@ -52,7 +52,7 @@ class _Kind(Generic[T]):
 
 _Open = tuple[Run, ...]
 _DUE_JOB = _Kind(tuple[Job, _Open])
-_DUE_RUN = _Kind(tuple[Job, Run, _Open])
+_DUE_RUN = _Kind(tuple[Job, Run])
 _END = _Kind(tuple[Run, Job | None, int])
 _LANE = _Kind(tuple[str, _Open])
 _JOB_AND_OPEN = _Kind(tuple[Job | None, _Open])
@@ -80,8 +80,8 @@ _DUE_JOBS = _LIST % (
         ORDER BY due_at, rank, id LIMIT ?6) AS j""",
 )
 _DUE_RUNS = _LIST % (
-    f"p.job || ',' || p.run || ',' || {_OPEN % 'p.job_id'}",
-    """(SELECT r.job_id, r.data AS run, jobs.data AS job
+    "p.job || ',' || p.run",
+    """(SELECT r.data AS run, jobs.data AS job
         FROM runs AS r INDEXED BY runs_pending CROSS JOIN jobs ON jobs.id = r.job_id
         WHERE r.state = 'pending' AND r.due_at <= ?2
             AND (r.due_at, r.rank, r.job_id, r.id) > (?3, ?4, ?5, ?7)
@@ -212,9 +212,12 @@ class Reader:
         after: tuple[int, int, str, str] | None = (_NEVER, _NEVER, "", "")
         while after is not None:
             asked = (can, until, *after[:3], size, after[3])
+            found = self._read(_DUE_RUN, _DUE_RUNS, asked)
+            # Once a job, not once a run: of a backfill thousands of one job's may be open.
+            opened = self.known(list({job.id for job, _ in found})) if found else {}
             rows: list[Row] = [
-                (run.due_at, rank(job), job.id, run.id, job, run, opened)
-                for job, run, opened in self._read(_DUE_RUN, _DUE_RUNS, asked)
+                (run.due_at, rank(job), job.id, run.id, job, run, opened[job.id][1])
+                for job, run in found
             ]
             yield from self._in_lanes(sorted(rows))
             if len(rows) < size and not self._bad:

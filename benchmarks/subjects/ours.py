@@ -116,7 +116,7 @@ async def fill(store: str, jobs: int, kind: str = "once") -> dict[str, float]:
 
 
 async def add(
-    jobs: int, kind: str, *, many: bool = False, store: str = "memory://"
+    jobs: int, kind: str, *, many: bool = False, callers: int = 1, store: str = "memory://"
 ) -> dict[str, float]:
     app = make(store)
 
@@ -130,8 +130,13 @@ async def add(
         if many:
             await app.add_many(rows)
         else:
-            for row in rows:
-                await app.add(row["schedule"], work, id=row["id"])
+            rest = iter(rows)
+
+            async def call() -> None:
+                for row in rest:
+                    await app.add(row["schedule"], work, id=row["id"])
+
+            await asyncio.gather(*(call() for _ in range(callers)))
         return {"rate": jobs / (time.perf_counter() - begin)}
 
 

@@ -48,6 +48,10 @@ class TestCommandAction(ActionContract):
         return (tmp_path / "begun").exists
 
     @pytest.fixture
+    def talkative(self) -> tuple[Any, str]:
+        return Command("echo so far; exit 3"), "so far\n"
+
+    @pytest.fixture
     def senseless(self) -> list[tuple[Any, str]]:
         return [
             (Command(""), "$.command"),

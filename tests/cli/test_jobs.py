@@ -100,8 +100,9 @@ def test_what_is_wrong_is_refused_in_one_line(cli: Cli, args: tuple[str, ...], w
     [
         ("add",),
         ("add", "every 1h"),
-        ("add", "every 1h", "a prompt"),
-        ("add", "every 1h", "--http", "https://example.com"),
+        ("add", "every 1h", "a prompt", "--http", "https://example.com"),
+        ("add", "every 1h", "--http", "https://example.com", "--header", "no colon"),
+        ("add", "every 1h", "--http", "https://example.com", "--expect", "fine"),
         ("add", "every 1h", "--command", "a", "--call", "b"),
         ("add", "every 1h", "--command", "a", "--kwargs", "{}"),
         ("add", "every 1h", "--command", "a", "--overlap", "sometimes"),

@@ -146,7 +146,10 @@ def test_records(cli: Cli, tmp_path: Path) -> None:
     file.write_text(json.dumps([prompt, {"id": "a", "command": "x", "schedule": "every 2h"}]))
     said = cli("import", str(file))
     assert said.out.splitlines()[1:] == [
-        "left out: jobs[0]: ask: it asks an agent, and this release has no prompt action",
+        (
+            "left out: jobs[0]: ask: prompt: the prompt has an invisible character, U+001B "
+            "a control character, in line 1, column 4; type it anew"
+        ),
         "1 job added, 1 thing left out",
     ]
 

@@ -42,7 +42,7 @@ async def test_it_arrives_where_it_was_asked_for_and_once(
     assert "Europe/Paris" in told
     await acron_time.advance(minutes=9)
     assert chat.messages == []
-    await acron_time.advance(days=1)
+    await acron_time.advance(minutes=9)
     (message,) = chat.messages
     assert message.to == "-100:7"
     assert "tea: and cake" in message.text
@@ -53,8 +53,8 @@ async def test_two_of_one_chat_at_the_same_instant_both_arrive(
     reminders: Reminders, chat: RecordingAdapter, acron_time: AcronTime
 ) -> None:
     for text in ("tea", "cake"):
-        await reminders.remind("42", "1", "2027-01-01T09:00", text)
-    await acron_time.advance(days=60)
+        await reminders.remind("42", "1", "in 10m", text)
+    await acron_time.advance(minutes=11)
     assert len(chat.texts) == 2
     jobs = [job async for job in reminders.app.jobs(tag="chat:chat:1")]
     assert [await reminders.app.skips(job.id) for job in jobs] == [[], []]
@@ -143,9 +143,9 @@ async def test_they_survive_a_restart(
 
     before, after = bot(), bot()
     async with before.app:
-        await before.remind("42", "1", "in 2h", "tea")
-    await acron_time.advance(hours=1)
+        await before.remind("42", "1", "in 2m", "tea")
+    await acron_time.advance(minutes=1)
     async with after.app:
         assert len(await after.of("42")) == 1
-        await acron_time.advance(hours=2)
+        await acron_time.advance(minutes=2)
     assert len(chat.messages) == 1

@@ -32,12 +32,14 @@ class Workspace:
             "team_id": "T1",
             "response_url": f"{self._platform.url}/commands/1",
         }
-        before = asyncio.all_tasks()
+        before = len(self._platform.told)
         headers = {"content-type": "application/x-www-form-urlencoded"}
         request = AsyncBoltRequest(body=urlencode(form), headers=headers)  # type: ignore[arg-type]
         response = await self._slack.async_dispatch(request)
         assert response.status == 200
-        await asyncio.gather(*(asyncio.all_tasks() - before - {asyncio.current_task()}))
+        async with asyncio.timeout(10):  # the answer comes after the acknowledgement
+            while len(self._platform.told) == before:
+                await asyncio.sleep(0.001)
         return self._platform.told[-1]
 
 

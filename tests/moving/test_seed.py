@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acron import Acron, Command
+from acron import Acron, Command, Prompt
 from acron.errors import AcronError
 from acron.moving import Report
 from acron.moving.plant import plant
@@ -86,12 +86,30 @@ def test_a_script_alone_is_a_command() -> None:
     assert found.drafts[0].record["command"] == "watch.sh"
 
 
+def test_a_prompt_asks_the_agent_with_what_goes_before_it() -> None:
+    plain = one(command=None, prompt="Say hello", deliver="local")
+    assert plain == {
+        "id": "a",
+        "prompt": "Say hello",
+        "schedule": "0 9 * * *",
+        "deliver": ["local"],
+    }
+    full = one(command=None, prompt="Sum up", script="fetch.sh", context_from="self")
+    assert (full["prompt"], full["script"]) == ("Sum up", "fetch.sh")
+    assert full["context_from"] == ["self"]
+    assert one(command=None, prompt="x", context_from=["b", "c"])["context_from"] == ["b", "c"]
+    alone = one(command=None, prompt="unused", script="watch.sh", no_agent=True)
+    assert alone["command"] == "watch.sh"
+    assert "prompt" not in alone
+    assert "prompt" not in one(prompt="a command wins")
+
+
 @pytest.mark.parametrize(
     "fields,why",
     [
-        ({"prompt": "Say hello"}, "no prompt action"),
-        ({"prompt": "Say hello", "script": "x", "command": None}, "no prompt action"),
-        ({"command": None}, "no command"),
+        ({"prompt": 7, "command": None}, "no prompt"),
+        ({"script": 7, "command": None}, "no text"),
+        ({"command": None}, "no prompt, command"),
         ({"schedule": None}, "no schedule"),
         ({"schedule": {"kind": "moon"}}, "no known kind"),
         ({"schedule": {"kind": "interval", "minutes": 0}, "next_run_at": "2026-12-01T10:00Z"}, "0"),
@@ -144,13 +162,16 @@ async def test_records_are_planted(acron_time: VirtualTime) -> None:
         "command": "x",
         "schedule": {"kind": "once", "run_at": "2001-01-01T00:00Z"},
     }
+    ask = {"id": "ask", "prompt": "Say hello", "schedule": CRON, "context_from": ["self"]}
+    seen = {"id": "seen", "prompt": "Say\u200b hello", "schedule": CRON}
     bare = {"id": "bare", "command": "true", "schedule": "30m"}
     timed = {"id": "timed", "command": "true", "schedule": "every 1h", "timeout": "soon"}
     twice = {"id": "good", "command": "other", "schedule": "every 2h"}
     async with Acron("memory://", clock=acron_time.clock) as app:
         report = Report()
-        await plant(app, read(good, past, bare, timed, twice, "junk"), report)
-        (job,) = [job async for job in app.jobs()]
+        await plant(app, read(good, past, bare, timed, twice, "junk", ask, seen), report)
+        asks, job = [job async for job in app.jobs()]
+        assert asks.action == Prompt("Say hello", context_from=("self",))
         assert (job.id, job.action, job.state) == ("good", Command("true"), "paused")
         why = {one.where: one.why for one in report.left_out}
         assert "in the past" in why["jobs[1]"]
@@ -158,4 +179,5 @@ async def test_records_are_planted(acron_time: VirtualTime) -> None:
         assert why["jobs[3]"].startswith("timeout: ")
         assert "taken above" in why["jobs[4]"]
         assert "object" in why["jobs[5]"]
-        assert report.added == 1
+        assert "U+200B" in why["jobs[7]"]
+        assert report.added == 2

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from acron import Acron, Context, RunState
+from acron.abc import CronScheduler, Fired, Firing
 from acron.errors import JobNotFound
 from acron.events import Skipped
 from acron.model import Settings, SkipReason
@@ -16,14 +17,32 @@ from acron.stores.memory import MemoryStore
 from acron.testing.clock import START
 
 if TYPE_CHECKING:
+    import asyncio
+
     from acron.model import Run
     from acron.testing import VirtualTime
 
 HOUR = timedelta(hours=1)
+END = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def make(acron_time: VirtualTime, store: MemoryStore | str = "memory://", **settings: Any) -> Acron:
     return Acron(store, clock=acron_time.clock, settings=Settings(**settings))
+
+
+class Armed(CronScheduler):
+    """Somebody outside holds the instants: nothing is fired here by itself."""
+
+    @property
+    def name(self) -> str:
+        return "outside"
+
+    async def start(
+        self, stop_event: asyncio.Event, *, firing: Firing, interval: float = 60.0
+    ) -> None:
+        async for _ in firing.armed(END):
+            pass
+        await stop_event.wait()
 
 
 async def missed(app: Acron, acron_time: VirtualTime, count: int, **fields: Any) -> None:
@@ -160,6 +179,34 @@ async def test_a_single_tick_finds_all_of_it(acron_time: VirtualTime) -> None:
     await missed(app, acron_time, 30)
     async with app.attached(firing=True):
         assert await app.tick() == 30
+
+
+async def test_a_trigger_that_names_a_job_is_not_put_off(acron_time: VirtualTime) -> None:
+    app = make(acron_time, MemoryStore(), catch_up_rate=1)
+    await missed(app, acron_time, 30)
+    app._provider = Armed()
+    async with app:
+        fired = [await app._firing().fire(f"j{number:03}") for number in range(30)]
+        assert fired == [Fired.CLAIMED] * 30
+
+
+async def test_a_trigger_at_the_end_of_a_pause_fires_what_is_due_then(
+    acron_time: VirtualTime,
+) -> None:
+    app = make(acron_time)
+    app._provider = Armed()
+
+    @app.job("every 1h")
+    async def chime() -> None: ...
+
+    async with app:
+        end = acron_time.now() + 2 * HOUR
+        await app.pause("chime", until=end)
+        await acron_time.advance(2 * HOUR)
+        assert await app._firing().fire("chime") is Fired.CLAIMED
+        await acron_time.settle()
+        (run,) = await app.runs("chime")
+        assert run.scheduled_at == end
 
 
 async def test_retries_and_manual_runs_are_not_spread(acron_time: VirtualTime) -> None:

@@ -1,6 +1,7 @@
 # ruff: noqa: ASYNC240 - a test may block
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import stat
 from contextlib import closing
@@ -16,6 +17,7 @@ from acron.stores.sqlite import SqliteStore
 from acron.testing.contracts._stores_base import (
     CAN,
     NOW,
+    Refused,
     a_job,
     a_skip,
     at,
@@ -267,3 +269,48 @@ async def test_a_long_reader_stops_no_writer(
             await put(store, a_job(f"j{n}"))
         assert reader.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
     assert len(await store.page()) == 41
+
+
+# --- group commit ---
+
+
+async def test_adds_that_come_together_share_commits(store: SqliteStore) -> None:
+    commits: list[str] = []
+    await store._do(
+        lambda: store._file.connection().set_trace_callback(
+            lambda text: commits.append(text) if text == "COMMIT" else None
+        )
+    )
+    await asyncio.gather(*(put(store, a_job(f"j{n:03}", n)) for n in range(250)))
+    assert len(await store.page()) == 250
+    assert 1 < len(commits) <= 4
+
+
+async def test_whoever_spoils_a_shared_commit_spoils_his_own(store: SqliteStore) -> None:
+    def refuse(*_: object) -> Decision:
+        raise Refused
+
+    def stop(*_: object) -> Decision:
+        raise StopIteration
+
+    bad = a_job("bad", name="\ud800")  # no text for a database
+    first, second, third = (put(store, a_job(f"j{n}")) for n in range(3))
+    refused, stopped = (store.write(["a"], how, NOW) for how in (refuse, stop))
+    writes = (first, refused, put(store, bad), stopped, second, third)
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(one) for one in results if one is not None] == [
+        Refused,
+        UnicodeEncodeError,
+        RuntimeError,
+    ]
+    assert [job.id for job in await store.page()] == ["j0", "j1", "j2"]
+
+
+async def test_a_caller_who_gives_up_stops_nobody(store: SqliteStore) -> None:
+    writes = [asyncio.ensure_future(put(store, a_job(f"j{n}"))) for n in range(5)]
+    await asyncio.sleep(0)
+    writes[0].cancel()
+    writes[3].cancel()
+    await asyncio.wait(writes)
+    found = {job.id for job in await store.page()}
+    assert {"j1", "j2", "j4"} <= found

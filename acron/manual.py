@@ -1,0 +1,185 @@
+"""The verbs of work by hand: runs beside the schedule, backfills, listening to a run."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from acron import backfill as work
+from acron.errors import InvalidJob, JobConflict, JobNotFound
+from acron.model import OUTPUT_LIMIT, Decision, Run, RunState
+from acron.specs import Call
+from acron.verbs import Verbs, held_by
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from acron.actions.live import LiveFiles
+    from acron.backfill import Backfill
+    from acron.model import Job
+    from acron.runtime import Runtime
+
+#: Seconds between two looks at a run that is followed.
+LOOK = 0.2
+#: Characters that are looked for in an output, to tell where what was followed ends in it.
+_REMEMBERED = 1000
+
+
+class ManualWork(Verbs):
+    """What people ask for beside the schedule. It obeys overlap, and ignores pauses."""
+
+    _live: LiveFiles
+
+    @abstractmethod
+    def _firing(self) -> Runtime:
+        """The runtime of this process. Raises WrongLoop when it fires nothing."""
+
+    async def run_now(
+        self, ref: str, *, kwargs: Mapping[str, Any] | None = None, wait: bool = False
+    ) -> Run:
+        """Run a job once, now, beside its schedule; also while it is paused.
+
+        ``kwargs`` are arguments of its function for this run only; they win over the job's.
+        Returns the pending run once it is durable; with ``wait``, at its end. Raises
+        JobConflict while the job is running, unless its ``overlap`` allows it, and InvalidJob
+        for arguments that the function does not take.
+        """
+        run = await self._enqueue(ref, kwargs)
+        if not wait:
+            return run
+        return await self.wait(run.id)
+
+    async def run_here(self, ref: str, *, kwargs: Mapping[str, Any] | None = None) -> Run:
+        """``run_now`` in this process, without a trigger (see ``attached``): its end.
+
+        Raises InvalidJob when no action of this process can run the job.
+        """
+        job = await self._able(ref)
+        run = await self._enqueue(job.id, kwargs)
+        while (run := await self.get_run(run.id)).state == "pending":
+            if not await self._firing().tick_one(run.job_id):
+                await self._wait_for(run.id)
+        return await self.wait(run.id)
+
+    async def backfill_here(self, batch: str, ref: str) -> None:
+        """Run what waits of a backfill in this process, without a trigger (see ``attached``), to
+        its end. Raises InvalidJob when no action of this process can run the job."""
+        job = await self._able(ref)
+        while waiting := await self.unfinished(batch, job.id):
+            if not await self._firing().tick_one(job.id):
+                first = next((run for run in waiting if run.state is RunState.RUNNING), waiting[-1])
+                await self._wait_for(first.id)
+
+    async def _able(self, ref: str) -> Job:
+        job = await self.get(ref)
+        if job.action.needs not in self._firing().can_run:
+            message = f"job {job.id!r} needs {job.action.needs!r}, which this process does not have"
+            raise InvalidJob(message, job_id=job.id, where="$.call")
+        return job
+
+    async def follow(self, run_id: str) -> AsyncIterator[str]:
+        """What a run says, as it says it, ending with the run. A command is heard while it goes
+        on, on the same machine; everything else at its end. Raises JobNotFound."""
+        async for text in _follow(self, self._live, run_id):
+            yield text
+
+    async def _enqueue(self, ref: str, kwargs: Mapping[str, Any] | None = None) -> Run:
+        """A pending run, due now: whoever can runs it."""
+        job = await self.get(ref)
+        own = dict(kwargs) if kwargs else None
+        if own is not None:
+            self._check_kwargs(job, own)
+        now = self.clock.now()
+
+        def change(
+            _: str, old: Job | None, runs: Sequence[Run], mint: Callable[[], int]
+        ) -> Decision:
+            if old is None:
+                raise JobNotFound(job.id)
+            # What waits of a backfill is in nobody's way.
+            busy = [run for run in runs if run.batch is None or run.state is RunState.RUNNING]
+            if busy and old.policy.overlap == "skip":
+                raise JobConflict(held_by(old, busy[0]), job_id=old.id)
+            run = Run(id=f"r{mint()}", job_id=old.id, due_at=now, key=old.policy.key, kwargs=own)
+            return Decision(old, runs=(run,))
+
+        decision = (await self.store.write([job.id], change, now))[0]
+        return decision.runs[0]
+
+    def _check_kwargs(self, job: Job, own: dict[str, Any]) -> None:
+        if not isinstance(job.action, Call):
+            message = f"job {job.id!r} calls no function, and so takes no arguments"
+            raise InvalidJob(message, job_id=job.id, where="$.kwargs")
+        self.check(replace(job, action=replace(job.action, kwargs=job.action.kwargs | own)))
+
+    async def backfill(
+        self,
+        ref: str,
+        since: datetime,
+        until: datetime,
+        *,
+        rate: float = 10.0,
+        again: bool = False,
+    ) -> Backfill:
+        """Run the instants of a job's schedule in ``since <= instant < until`` that have no
+        succeeded run; with ``again``, all of them. Also while the job is paused.
+
+        They become pending runs, durable at once, due one after another: at most ``rate`` a
+        second, and no faster than the job's newest runs took unless it allows overlap (one a
+        second when it has never run). What waits or runs already is left out, so that the same
+        call again, after the first, changes nothing. Instants that the schedule itself still
+        owes are left to it. The job's count and its next instant stay. Raises JobNotFound,
+        InvalidJob for more than 10,000 instants, and ValueError.
+        """
+        job = await self.get(ref)
+        now = self.clock.now()
+        return await work.backfill(self.store, job, now, since, until, rate=rate, again=again)
+
+    async def unfinished(self, batch: str, job_id: str | None = None) -> list[Run]:
+        """The pending and running runs of a backfill."""
+        async with self._reading() as store:
+            return await work.unfinished(store, batch, job_id)
+
+    async def cancel_batch(self, batch: str) -> int:
+        """Cancel what still waits of a backfill; how many runs. What runs goes on.
+
+        Raises JobNotFound when nothing of it is in the ledger.
+        """
+        return await work.cancel_batch(self.store, batch, self.clock.now())
+
+
+async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str]:
+    """See ``ManualWork.follow``."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    said = ""
+    start = 0
+    while True:
+        run = await app.get_run(run_id)
+        data = await live.read(run_id, start)
+        if data:
+            start += len(data)
+            text = decoder.decode(data)
+            said = (said + text)[-_REMEMBERED:]
+            yield text
+        if run.state.ended:
+            break
+        await asyncio.sleep(LOOK)
+    rest = _rest(run.output or "", said, start)
+    if rest:
+        yield rest
+
+
+def _rest(output: str, said: str, size: int) -> str:
+    """What of ``output`` comes after the ``size`` bytes that were followed and end in ``said``."""
+    data = output.encode(errors="backslashreplace")
+    if data[:size].decode(errors="replace").endswith(said):
+        return data[size:].decode(errors="replace")
+    if len(data) < OUTPUT_LIMIT - 200:
+        return output  # another's: what was followed was the script of a prompt
+    at = output.rfind(said)  # the output's middle was cut
+    return output[at + len(said) :] if at >= 0 else f"\n[…]\n{output[-_REMEMBERED:]}"
