@@ -12,13 +12,14 @@ from discord.http import Route
 
 from acron.errors import WrongLoop
 from acron.integrations.discord import attach
+from tests.integrations.chats import interaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from acron import Acron
     from acron.testing import RecordingAdapter
-    from tests.integrations.conftest import Platform
+    from tests.integrations.chats import Platform
 
 
 @pytest.fixture
@@ -33,28 +34,8 @@ async def bot(
         yield bot
 
 
-async def use(bot: commands.Bot, name: str, *, kind: int = 2, user: int = 42, **options: str) -> None:
-    """Somebody uses a command (``kind`` 2), or types in it (4)."""
-    given = [
-        {"name": key, "type": 3, "value": value, "focused": kind == 4}
-        for key, value in options.items()
-    ]
-    data: dict[str, Any] = {
-        "id": "5",
-        "application_id": "1",
-        "type": kind,
-        "token": "interaction",
-        "version": 1,
-        "data": {"id": "6", "name": name, "type": 1, "options": given},
-        "channel_id": "7",
-        "channel": {"id": "7", "type": 1},
-        "user": {"id": str(user), "username": "ada", "discriminator": "0", "avatar": None},
-        "entitlements": [],
-        "authorizing_integration_owners": {},
-        "attachment_size_limit": 1000,
-        "locale": "en-US",
-    }
-    bot._connection.parse_interaction_create(data)  # type: ignore[arg-type]
+async def use(bot: commands.Bot, name: str, **how: Any) -> None:
+    bot._connection.parse_interaction_create(interaction(name, **how))  # type: ignore[arg-type]
     of_ours = (one for one in asyncio.all_tasks() if one.get_name() == "CommandTree-invoker")
     await asyncio.gather(*of_ours)
 

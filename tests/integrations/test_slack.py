@@ -15,7 +15,7 @@ from acron.integrations.slack import attach
 if TYPE_CHECKING:
     from acron import Acron
     from acron.testing import RecordingAdapter
-    from tests.integrations.conftest import Platform
+    from tests.integrations.chats import Platform
 
 
 class Workspace:

@@ -13,33 +13,18 @@ from telegram import Update
 from telegram.ext import Application
 
 from acron.integrations import aiogram, telegram
+from tests.integrations.chats import update
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from acron import Acron
     from acron.testing import RecordingAdapter
-    from tests.integrations.conftest import Platform
+    from tests.integrations.chats import Platform
 
     Say = Callable[..., Awaitable[None]]
 
 TOKEN = "123:abc"
-
-
-def update(text: str, *, user: int = 42, topic: int | None = None, edited: bool = False) -> Any:
-    in_topic = {} if topic is None else {"message_thread_id": topic, "is_topic_message": True}
-    message = {
-        "message_id": 1,
-        "date": 1,
-        "chat": {"id": -100, "type": "supergroup", "title": "club"},
-        "from": {"id": user, "is_bot": False, "first_name": "Ada"},
-        "text": text,
-        "entities": [{"type": "bot_command", "offset": 0, "length": len(text.split()[0])}],
-        **in_topic,
-    }
-    if edited:
-        message["edit_date"] = 2
-    return {"update_id": 1, "edited_message" if edited else "message": message}
 
 
 @pytest.fixture
