@@ -24,7 +24,7 @@ from acron.adapters import load_adapters
 from acron.clock import SystemClock
 from acron.config import check_settings, home_dir, load_settings, store_url
 from acron.declared import declare, pause_orphans
-from acron.errors import InvalidJob, WrongLoop
+from acron.errors import ConfigError, InvalidJob, WrongLoop
 from acron.events import Event, Events
 from acron.functions import by_name
 from acron.manual import ManualWork
@@ -32,6 +32,7 @@ from acron.model import Job, Node, RunState, Settings
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
+from acron.runtime.idle import fire_until_idle
 from acron.runtime.run import contain_children
 from acron.stores import open_store
 from acron.threads import Threads
@@ -195,6 +196,17 @@ class Acron(ManualWork):
             await self._close()
 
     @contextlib.asynccontextmanager
+    async def _awake(self) -> AsyncIterator[Runtime]:
+        """Open; the built-in pulls the trigger, whoever will when we are gone."""
+        await self._open(node=True)
+        try:
+            await self._begin(trigger=True, provider=InProcessCronScheduler())
+            yield self._firing()
+        finally:
+            await self.provider.stop()
+            await self._close()
+
+    @contextlib.asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
         """For ASGI apps: ``FastAPI(lifespan=app.lifespan)``. Several workers share a store, but
         not memory: raises ConfigError."""
@@ -204,8 +216,13 @@ class Acron(ManualWork):
             async with self:
                 yield
 
-    async def run(self) -> None:
-        """Open, fire until SIGINT, SIGTERM or SIGHUP, drain. A second signal ends at once."""
+    async def run(self, *, until_idle: float | None = None) -> None:
+        """Open, fire until SIGINT, SIGTERM or SIGHUP, drain. A second signal ends at once.
+
+        With ``until_idle``, end also when nothing has run for so many seconds and nothing is due
+        in as many; what comes next is then armed at the provider, which must start us again.
+        Raises what the provider raises when it cannot be armed.
+        """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
 
@@ -224,8 +241,12 @@ class Acron(ManualWork):
             loop.add_signal_handler(number, on_signal, number)
         contain_children(loop)  # the loop is ours: a job's child tasks shall not end it either
         try:
-            async with self:
-                await stop.wait()
+            if until_idle is None:
+                async with self:
+                    await stop.wait()
+            else:
+                async with self._awake() as firing:
+                    await fire_until_idle(firing, self.provider, stop, until_idle)
         finally:
             loop.set_task_factory(None)
             for number in signals:
@@ -324,7 +345,23 @@ class Acron(ManualWork):
         self._root = store.directory or self.home
         self._live.place(self._root / "output" / "live", store.address)
 
-    async def _begin(self, *, trigger: bool) -> None:
+    @functools.cached_property
+    def provider(self) -> CronScheduler:
+        """Who is to pull the trigger: the one given, else the one that the settings name."""
+        return self._provider or resolve_cron_scheduler(self.settings)
+
+    @property
+    def webhook(self) -> Any:
+        """The ASGI app that an outside scheduler calls: ``api.mount("/acron", app.webhook)``.
+
+        Raises ConfigError when the provider has none.
+        """
+        found = getattr(self.provider, "webhook", None)
+        if found is None:
+            raise ConfigError(f"the provider {self.provider.name} has no webhook", where="provider")
+        return found
+
+    async def _begin(self, *, trigger: bool, provider: CronScheduler | None = None) -> None:
         await self._sync_declared(trigger=trigger)
         adapters = {**load_adapters(self._root), **self._adapters}
         self._threads.open()
@@ -334,7 +371,7 @@ class Acron(ManualWork):
             store=self.store,
             actions=self._actions,
             adapters=adapters,
-            provider=self._provider or resolve_cron_scheduler(self.settings),
+            provider=provider or (self.provider if trigger else InProcessCronScheduler()),
             fallback=InProcessCronScheduler(),
             clock=self.clock,
             events=self._events,

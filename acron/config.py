@@ -38,6 +38,9 @@ _AT_LEAST = {
     **dict.fromkeys(("max_running", "max_threads", "retention_runs"), 1),
 }
 _POSITIVE = frozenset({"interval", "retention_days"})
+#: Not for a file, which is copied, shared and kept.
+_SECRET = frozenset({"chronos_token"})
+_HTTP = frozenset({"chronos_portal_url", "chronos_callback_url", "chronos_jwks_url"})
 
 
 def load_settings(
@@ -114,6 +117,8 @@ def _value(name: str, raw: object, where: str, file: Path | None = None) -> Any:
         raise ConfigError(f"unknown setting ({hint})", where=where)
     if name in _LISTS and isinstance(raw, str):
         raw = tuple(one for part in raw.split(",") if (one := part.strip()))
+    if name in _SECRET and file is not None:
+        raise ConfigError(f"is a secret: set {PREFIX}{name.upper()} instead", where=where)
     try:
         value = msgspec.convert(raw, _TYPES[name], strict=file is not None)
     except msgspec.ValidationError as error:
@@ -170,6 +175,8 @@ def _text(name: str, value: str, where: str, base: Path) -> str:
         except LookupError:
             hint = f"did you mean {similar(value[:80])!r}?"
             raise ConfigError(f"unknown zone {value[:80]!r} ({hint})", where=where) from None
+    if name in _HTTP and value and not value.startswith(("https://", "http://")):
+        raise ConfigError("must be an http or https URL", where=where)
     if name == "home" and value:
         try:
             return str((base / Path(value).expanduser()).absolute())

@@ -373,4 +373,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention_days: float = 30.0
     retention_runs: int = 1000  # a job
     http_allow_private: bool = False  # may `http` jobs ask this machine and its network?
+    chronos_portal_url: str = ""  # the HTTP scheduler, and what it calls back
+    chronos_callback_url: str = ""
+    chronos_token: str = ""  # of the environment only: it is a secret
+    chronos_audience: str = ""  # what its calls must prove
+    chronos_issuer: str = ""
+    chronos_jwks_url: str = ""
     calendars: dict[str, tuple[str, ...]] = {}  # days off, for `except NAME` in schedules

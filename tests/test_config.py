@@ -77,6 +77,12 @@ class TestLayers:
             "http_allow_private": "1",
             "blocked_after": "0.25",
             "blocked_limit": "90",
+            "chronos_portal_url": "https://portal.example",
+            "chronos_callback_url": "http://127.0.0.1:8000",
+            "chronos_token": "secret",
+            "chronos_audience": "agent:1",
+            "chronos_issuer": "portal",
+            "chronos_jwks_url": "https://portal.example/jwks.json",
         }
         lists = {"alerts"}  # tested below
         tables = {"calendars"}  # these have names of their own: only the file can hold them
@@ -102,6 +108,15 @@ class TestLayers:
             write(home, text)
             with pytest.raises(ConfigError, match=told):
                 load(home)
+
+    def test_a_secret_is_refused_in_the_file(self, home: Path) -> None:
+        write(home, 'chronos_token = "hunter2"')
+        with pytest.raises(ConfigError, match="set ACRON_CHRONOS_TOKEN instead") as caught:
+            load(home)
+        assert "hunter2" not in str(caught.value)
+        write(home, 'chronos_portal_url = "ftp://portal"')
+        with pytest.raises(ConfigError, match="http"):
+            load(home)
 
     def test_calendars_are_read_and_checked(self, home: Path) -> None:
         write(home, '[calendars]\ncompany = ["2026-12-24..2027-01-02", "saturday"]')

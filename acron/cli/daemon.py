@@ -39,6 +39,13 @@ def run(
     live: Annotated[
         bool | None, typer.Option("--live/--no-live", help="Draw a live view, or log lines.")
     ] = None,
+    until_idle: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Leave when nothing ran for so long."),
+    ] = None,
+    serve: Annotated[
+        str | None, typer.Option(metavar="[HOST:]PORT", help="Serve the fire webhook and /healthz.")
+    ] = None,
 ) -> None:
     """Fire jobs until SIGINT or SIGTERM; then drain. A second signal ends at once."""
     app = target.acron()
@@ -47,14 +54,19 @@ def run(
     drawn = terminal if live is None else live
     viewer = _live(hint) if drawn else _lines(hint)
     with logging_to_stderr(logging.INFO):
-        asyncio.run(_serve(app, viewer))
+        asyncio.run(_run(app, viewer, until_idle, serve))
 
 
-async def _serve(app: Acron, viewer: Viewer) -> None:
+async def _run(app: Acron, viewer: Viewer, until_idle: float | None, address: str | None) -> None:
     """Run the app, and the view beside it: the view cannot stop the app."""
+    if address is not None:
+        from acron.web import listen, serving, site  # noqa: PLC0415 (an extra)
+
+        async with serving(site(app), listen(address)):
+            return await _run(app, viewer, until_idle, None)
     view = asyncio.create_task(viewer(app, app.events()))
     try:
-        await app.run()
+        await app.run(until_idle=until_idle)
         await asyncio.wait({view}, timeout=2.0)
     finally:
         view.cancel()

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
-from acron.abc import Armed, Fired
 from acron.contain import meant_for_us
 from acron.events import Progressed
 from acron.model import Decision, RunState
-from acron.runtime import fire
+from acron.runtime import fire, outside
 from acron.runtime.alert import Alerter
 from acron.runtime.attempts import Attempts
 from acron.runtime.claim import Spread
@@ -30,13 +29,20 @@ from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
 from acron.runtime.supervise import Supervisor
 from acron.runtime.watchdog import Watchdog
-from acron.timetable import on_start, timetable
+from acron.timetable import on_start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
     from datetime import datetime
 
-    from acron.abc import Action, Adapter, CronScheduler, Store
+    from acron.abc import (
+        Action,
+        Adapter,
+        Armed,
+        CronScheduler,
+        Fired,
+        Store,
+    )
     from acron.clock import Clock
     from acron.events import Events
     from acron.model import Job, Node, Outcome, Run, Settings
@@ -46,9 +52,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger("acron.runtime")
-
-#: A trigger that comes early by no more than this many seconds waits and fires.
-EARLY = 30.0
 
 
 class Runtime:
@@ -97,6 +100,7 @@ class Runtime:
         self._waiters: set[asyncio.Future[None]] = set()
         self._looked_at = node.started_at
         self._left_owed = False
+        self._quiet_since = clock.monotonic()
 
     # --- what the steps of a fire use ---
 
@@ -136,7 +140,13 @@ class Runtime:
         for waiter in self._waiters:
             _set(waiter)
 
+    @property
+    def idle_for(self) -> float:
+        """Seconds since the last run ended here, or since the start; 0 while one goes on."""
+        return 0.0 if self.attempts else self.clock.monotonic() - self._quiet_since
+
     def _freed(self) -> None:
+        self._quiet_since = self.clock.monotonic()
         if self._left_owed:
             self.wake()
 
@@ -156,6 +166,11 @@ class Runtime:
         """Something that ``status`` shows has changed; at the end of all, ``stop`` beats."""
         if not self.draining:
             self._do(self.pulse.beat(force=True), "heartbeat")
+
+    @property
+    def armed_outside(self) -> bool:
+        """Whether an outside scheduler has the instants, so that ticks are not to be expected."""
+        return self._supervisor.armed_outside
 
     async def prove_alive(self) -> Collection[str]:
         """The nodes that live, after the runs of all others were settled."""
@@ -186,26 +201,7 @@ class Runtime:
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
         self._supervisor.sign_of_life()
-        if self.draining:
-            return Fired.DRAINING
-        job = await self.store.get(job_id)
-        due = None if job is None else job.due_at
-        if job is None or due is None or (scheduled_at and scheduled_at < _owed_instant(job, due)):
-            return await self._stale(job_id, scheduled_at)
-        while (early := (due - self.clock.now()).total_seconds()) > 0:
-            if early > EARLY:
-                return Fired.EARLY
-            await asyncio.sleep(early)
-        if self.free <= 0:
-            return Fired.DRAINING
-        started = await self._fire_due(only=job_id)
-        return Fired.CLAIMED if started else await self._stale(job_id, scheduled_at)
-
-    async def _stale(self, job_id: str, scheduled_at: datetime | None) -> Fired:
-        """A trigger for what is not owed: somebody has it, or there is nothing."""
-        runs = await self.store.runs(job_id, limit=100)
-        taken = any(run.scheduled_at == scheduled_at for run in runs if scheduled_at is not None)
-        return Fired.LOST if taken else Fired.NOTHING
+        return await outside.fire(self, job_id, scheduled_at)
 
     async def _fire_due(self, *, only: str | None = None) -> int:
         """Claim and start, in a task of our own: a claim that its caller gives up becomes
@@ -228,13 +224,8 @@ class Runtime:
         return await self._fire_due(only=job_id)
 
     async def armed(self, until: datetime) -> AsyncIterator[Armed]:
-        rows: list[tuple[datetime, str]] = []
-        after = ""
-        while page := await self.store.page(after):
-            after = page[-1].id
-            rows += [(due, job.id) for job in page if (due := job.due_at) and due <= until]
-        for instant, job_id in sorted(rows):
-            yield Armed(job_id, instant)
+        for one in await outside.to_arm(self, until):
+            yield one
         self._supervisor.sign_of_life(armed=True)
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
@@ -405,13 +396,6 @@ class Runtime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _owed_instant(job: Job, due: datetime) -> datetime:
-    """The instant of the schedule that ``due``, which includes jitter, belongs to."""
-    if not job.policy.jitter or job.cursor is None:
-        return due
-    return min(due, timetable(job).next_after(job.cursor) or due)
 
 
 def _set(waiter: asyncio.Future[None]) -> None:

@@ -37,6 +37,7 @@ class Supervisor:
         self._fallback = fallback
         self._trouble = trouble
         self._armed = False
+        self.armed_outside = False  # ``start`` has returned, and others hold the instants
         self._sign = asyncio.Event()
 
     def sign_of_life(self, *, armed: bool = False) -> None:
@@ -92,6 +93,7 @@ class Supervisor:
             if task in done:
                 why = "was cancelled" if task.cancelled() else task.result()
                 if why is None and self._armed:
+                    self.armed_outside = True
                     await stopping
                 return why if why is not None or self._armed else "returned without having armed"
             if not done:

@@ -101,7 +101,7 @@ def test_the_built_in_by_all_its_names(tmp_path: Path, caplog: Log, name: str) -
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("name", ["chronos", "nats", "nobody", "my-provider"])
+@pytest.mark.parametrize("name", ["nats", "nobody", "my-provider"])
 def test_one_that_is_missing(tmp_path: Path, caplog: Log, name: str) -> None:
     assert repr(name) in falls_back(tmp_path, caplog, "was not found", name)
 
@@ -252,3 +252,9 @@ def test_the_default_home_is_the_user_data_directory(
     path.parent.mkdir(parents=True)
     path.write_text(MINE)
     assert resolve_cron_scheduler(Settings(provider="mine")).name == "mine"
+
+
+def test_chronos_without_its_settings_names_them(tmp_path: Path, caplog: Log) -> None:
+    told = falls_back(tmp_path, caplog, "failed to load", "chronos")
+    assert "ACRON_CHRONOS_PORTAL_URL" in told
+    assert "ACRON_CHRONOS_TOKEN" in told

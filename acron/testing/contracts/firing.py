@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from acron.abc import Armed, Fired
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 #: What ``armed`` counts from.
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -119,3 +119,70 @@ class Backlog(FakeFiring):
         if len(self.ticks) % 1000 == 0:
             await asyncio.sleep(0)  # so that a provider that starves the loop fails, not hangs
         return 1
+
+
+class FakeJobs(FakeFiring):
+    """Jobs by id, each with its next instant and, if it repeats, its period; seconds from now.
+
+    It claims as the runtime does: what is due, once, however often it is asked. ``claims`` are
+    ``(job id, instant, when)``.
+    """
+
+    def __init__(self, jobs: Mapping[str, float], every: float | None = None) -> None:
+        super().__init__()
+        self.jobs = dict(jobs)
+        self.every = every
+        self.claims: list[tuple[str, float, float]] = []
+
+    @staticmethod
+    def at(seconds: float) -> datetime:
+        """The instant that many seconds from the beginning."""
+        return EPOCH + timedelta(seconds=seconds)
+
+    def put(self, job_id: str, due: float | None) -> None:
+        """Somebody adds, changes or (None) removes a job."""
+        if due is None:
+            del self.jobs[job_id]
+        else:
+            self.jobs[job_id] = due
+        self.change()
+
+    async def due_in(self) -> float | None:
+        await self._pass()
+        return max(min(self.jobs.values()) - self.now, 0.0) if self.jobs else None
+
+    async def tick(self) -> int:
+        self.ticks.append(self.now)
+        await self._pass()
+        return sum([self._claim(job_id) for job_id in list(self.jobs)])
+
+    async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
+        self.fired.append((job_id, scheduled_at))
+        await self._pass()
+        due = self.jobs.get(job_id)
+        if due is None or (scheduled_at is not None and scheduled_at < self.at(due)):
+            taken = {(one, self.at(instant)) for one, instant, _ in self.claims}
+            return Fired.LOST if (job_id, scheduled_at) in taken else Fired.NOTHING
+        if due - self.now > 30:
+            return Fired.EARLY
+        await asyncio.sleep(max(due - self.now, 0.0))
+        return Fired.CLAIMED if self._claim(job_id) else Fired.LOST
+
+    async def armed(self, until: datetime) -> AsyncIterator[Armed]:
+        for due, job_id in sorted((due, job_id) for job_id, due in self.jobs.items()):
+            await self._pass()
+            if self.at(due) <= until:
+                yield Armed(job_id, self.at(due))
+        self.armings += 1
+
+    def _claim(self, job_id: str) -> bool:
+        due = self.jobs.get(job_id)
+        if due is None or due > self.now:
+            return False
+        self.claims.append((job_id, due, self.now))
+        if self.every is None:
+            del self.jobs[job_id]
+        else:
+            self.jobs[job_id] = due + self.every
+        self.change()
+        return True

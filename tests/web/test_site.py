@@ -1,0 +1,81 @@
+"""What ``run --serve`` serves, and where."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from acron import Acron, ConfigError
+from acron.web import listen, serving, site
+from tests.providers.chronos_world import World, post
+
+if TYPE_CHECKING:
+    from acron.testing import VirtualTime
+
+
+async def get(asgi: Any, path: str) -> tuple[int, bytes]:
+    status, _, body = await post(asgi, None, b"", path=path, method="GET")
+    return status, body
+
+
+async def test_health_is_that_of_the_process(acron_time: VirtualTime) -> None:
+    app = Acron("memory://", clock=acron_time.clock)
+    pages = site(app)
+    assert await get(pages, "/healthz") == (503, b"not ok\n")
+    async with app:
+        await acron_time.settle()
+        assert await get(pages, "/healthz") == (200, b"ok\n")
+        await app.drain()
+        assert await get(pages, "/healthz") == (503, b"not ok\n")
+
+
+async def test_the_webhook_is_the_providers(acron_time: VirtualTime) -> None:
+    world = World(acron_time.clock)
+    provider = world.provider(acron_time.clock)
+    pages = site(Acron("memory://", clock=acron_time.clock, provider=provider))
+    for path, status in [("/api/cron/fire", 401), ("/nothing", 404), ("/", 404)]:
+        assert (await post(pages, None, b"", path=path))[0] == status
+    plain = Acron("memory://", clock=acron_time.clock)
+    assert (await post(site(plain), None, b"", path="/api/cron/fire"))[0] == 404
+    with pytest.raises(ConfigError, match="no webhook"):
+        _ = plain.webhook
+    with pytest.raises(ValueError, match="lifespan"):
+        await site(plain)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", ["", "x", "host:", "127.0.0.1:99999", "127.0.0.1:-1", "a b:80"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="--serve"):
+        listen(address)
+
+
+def test_a_taken_port_is_told() -> None:
+    with listen("0") as at:
+        assert at.getsockname()[0] == "127.0.0.1"
+        with pytest.raises(ConfigError, match="cannot listen"):
+            listen(f"127.0.0.1:{at.getsockname()[1]}")
+
+
+async def test_it_serves_until_it_is_left() -> None:
+    async def answers(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"hi"})
+
+    at = listen("0")
+    port = at.getsockname()[1]
+    before = asyncio.all_tasks()
+    async with (
+        serving(answers, at),
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/") as answer,
+    ):
+        assert await answer.read() == b"hi"
+        assert "server" not in {name.lower() for name in answer.headers}
+    assert asyncio.all_tasks() == before
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
