@@ -1,6 +1,6 @@
 """A shop that ships 15 minutes after the order, with four workers on one PostgreSQL:
 
-uvicorn --workers 4 fastapi_orders:web
+uvicorn --workers 4 orders:web
 """
 
 from __future__ import annotations
