@@ -42,6 +42,8 @@ if TYPE_CHECKING:
         InvalidJob,
         JobConflict,
         JobNotFound,
+        NodeNotFound,
+        ProviderDown,
         ScheduleError,
         StoreCorrupt,
         StoreError,
@@ -65,7 +67,8 @@ _HOMES = {
     "config": "load_settings",
     "errors": (
         "AcronError ActionFailed AmbiguousJob ConfigError DeliveryError InvalidJob JobConflict "
-        "JobNotFound ScheduleError StoreCorrupt StoreError StoreLocked StoreUnavailable WrongLoop"
+        "JobNotFound NodeNotFound ProviderDown ScheduleError StoreCorrupt StoreError StoreLocked "
+        "StoreUnavailable WrongLoop"
     ),
     "model": "Delivery Incident Job Outcome Retry Run RunState Settings Skip",
     "providers": "InProcessCronScheduler resolve_cron_scheduler",
@@ -102,8 +105,10 @@ __all__ = [
     "JobConflict",
     "JobNotFound",
     "Message",
+    "NodeNotFound",
     "Outcome",
     "Prompt",
+    "ProviderDown",
     "Receipt",
     "Retry",
     "Run",

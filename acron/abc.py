@@ -6,12 +6,14 @@ never opens a store. A store is handed ``now`` and pure functions; it decides no
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
+
+from acron.context import Context as Context  # noqa: PLC0414, TC001 (a name of this page)
+from acron.scans import DueRow, every_job, request_drain, upcoming
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,6 +48,13 @@ class Armed(Struct, frozen=True):
     instant: datetime
 
 
+class Answer(Struct, frozen=True):
+    """What became of one trigger of several, and the job's next instant: to be armed now."""
+
+    fired: Fired
+    next: datetime | None = None
+
+
 class Firing(Protocol):
     """The runtime as a provider sees it. Time, heartbeats and drain state are the runtime's."""
 
@@ -66,9 +75,14 @@ class Firing(Protocol):
         """Claim and start one job's owed instant. Waits for a trigger early by up to 30 s."""
         ...
 
-    def armed(self, until: datetime) -> AsyncIterator[Armed]:
-        """All instants to be armed outside, up to ``until``, in order. Reading it to its end
-        tells the runtime that this provider has armed."""
+    async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
+        """Triggers that came together: all that is due is claimed at once. An answer each; EARLY
+        by however little (hold it), and DRAINING also when an instant stays owed."""
+        ...
+
+    def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
+        """All instants to be armed outside, later than ``since``, up to ``until``, in order: the
+        next of each job and pending run. Reading it to its end says that this provider armed."""
         ...
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
@@ -83,6 +97,9 @@ class CronScheduler(ABC):
     The runtime beats before ``start`` and goes on beating whatever the provider does. A provider
     that raises, hangs or returns without having armed is replaced by the built-in, with a
     warning: never without a trigger, never two."""
+
+    #: Seconds after which the runtime fires what this provider missed; None: it misses nothing.
+    sweep_after: float | None = 600.0
 
     @property
     @abstractmethod
@@ -102,6 +119,11 @@ class CronScheduler(ABC):
         A provider that only arms an outside scheduler may return once it has read
         ``firing.armed`` to its end. Whatever else happens, fires go through ``firing``.
         ``interval`` is the longest sleep between two looks, in seconds."""
+
+    async def ready(self) -> bool:
+        """Asked, for 5 s at most, while the built-in stands in after a failure: True to be
+        started again, False to stay out; raise ProviderDown to say why it is too early."""
+        return False
 
     async def stop(self) -> None:
         """Release what is held outside (servers, consumers). Safe before start, and twice."""
@@ -184,12 +206,7 @@ class Store(ABC):
 
     async def on_start(self) -> list[Job]:
         """The jobs of ``@reboot``. By default found among all; a store of millions knows better."""
-        found: list[Job] = []
-        after = ""
-        while page := await self.page(after):
-            after = page[-1].id
-            found += [job for job in page if "@reboot" in job.bound]
-        return found
+        return [job async for job in every_job(self) if "@reboot" in job.bound]
 
     # firing
 
@@ -248,6 +265,14 @@ class Store(ABC):
         """End a pending run as ``cancelled``; flag a running one for its node, which sees
         ``changed``. Returns the run as it is now, None when there is no such run."""
 
+    async def get_many(self, ids: Collection[str]) -> dict[str, Job]:
+        """Those of these jobs that are there, by id."""
+        return {job_id: job for job_id in ids if (job := await self.get(job_id)) is not None}
+
+    def upcoming(self, since: datetime | None, until: datetime) -> AsyncIterator[DueRow]:
+        """What is due of jobs and pending runs later than ``since``, up to ``until``, in order."""
+        return upcoming(self, since, until)
+
     # the ledger
 
     @abstractmethod
@@ -295,6 +320,10 @@ class Store(ABC):
     async def nodes(self) -> list[Node]:
         """Every node known, ``alive`` as the store can prove it now."""
 
+    async def request_drain(self, node: Node) -> None:
+        """Ask ``node`` to take no more. It may overwrite that with a beat, unseen: ask again."""
+        await request_drain(self, node)
+
     @abstractmethod
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
         """Wait until jobs, pending runs or cancel requests may have changed, by this process or
@@ -307,52 +336,6 @@ class Store(ABC):
 
 
 # --- what ---------------------------------------------------------------------------------------
-
-
-class Context:
-    """What a run knows of itself; handed to a function that takes ``ctx``."""
-
-    __slots__ = ("_report", "job", "run")
-
-    def __init__(
-        self, job: Job, run: Run, report: Callable[[float, float | None, str], None]
-    ) -> None:
-        self.job = job
-        self.run = run
-        self._report = report
-
-    @property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """The logger ``acron.job``, with ``job_id`` and ``run_id`` on each record."""
-        extra = {"job_id": self.job.id, "run_id": self.run.id}
-        return logging.LoggerAdapter(logging.getLogger("acron.job"), extra)
-
-    @property
-    def run_id(self) -> str:
-        return self.run.id
-
-    @property
-    def scheduled_at(self) -> datetime | None:
-        """The instant on the schedule, UTC; None for a manual run."""
-        return self.run.scheduled_at
-
-    @property
-    def attempt(self) -> int:
-        return self.run.attempt
-
-    @property
-    def lateness(self) -> float:
-        """Seconds between the instant it was due and its start."""
-        return self.run.lateness
-
-    @property
-    def token(self) -> int:
-        """The fencing token: larger than that of any earlier run of this job."""
-        return self.run.token
-
-    async def progress(self, done: float, total: float | None = None, note: str = "") -> None:
-        """Tell how far the run is."""
-        self._report(done, total, note)
 
 
 class Action(ABC):

@@ -34,6 +34,7 @@ from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
 from acron.runtime.idle import fire_until_idle
 from acron.runtime.run import contain_children
+from acron.runtime.standing import drain_node, newer_code
 from acron.stores import open_store
 from acron.threads import Threads
 from acron.timetable import name_calendars
@@ -55,7 +56,9 @@ class Acron(ManualWork):
     """A scheduler on this event loop.
 
     ``store``: ``"jobs.json"``, ``"memory://"`` or a Store; default: the settings'. ``app`` names
-    the program whose declared jobs these are. ``adapters`` maps a platform's name to an Adapter.
+    the program whose declared jobs these are; where its live nodes tell different ``version``s
+    (numbers compared from the left, ``1.4`` < ``1.10``), only those of the newest fire what it
+    declares. ``adapters`` maps a platform's name to an Adapter.
     ``settings`` default to ``acron.toml`` and the environment; arguments win over them.
     Raises ConfigError.
     """
@@ -65,6 +68,7 @@ class Acron(ManualWork):
         store: str | Store | None = None,
         *,
         app: str = "acron",
+        version: str = "",
         provider: CronScheduler | None = None,
         adapters: Mapping[str, Adapter] | None = None,
         clock: Clock | None = None,
@@ -82,6 +86,7 @@ class Acron(ManualWork):
         else:
             settings = check_settings(replace(settings, **overrides))
         self.app = app
+        self.version = version
         self.settings = settings
         self.tz = settings.tz or "UTC"
         name_calendars(settings.calendars)
@@ -252,9 +257,17 @@ class Acron(ManualWork):
             for number in signals:
                 loop.remove_signal_handler(number)
 
-    async def drain(self) -> None:
-        """Take no new runs; wait for the running ones, then interrupt them. Bounded."""
-        await self._firing().drain(self.settings.drain_timeout)
+    async def drain(self, *, node: str | None = None) -> None:
+        """Take no new runs; wait for the running ones, then interrupt them. Bounded.
+
+        With ``node``, the id of a node anywhere: ask that one to take no more. It ends what it
+        runs, and waits to be stopped. Returns once it has said so, or after some seconds; see
+        ``nodes``. Raises NodeNotFound.
+        """
+        if node is None or (self.node is not None and node == self.node.id):
+            await self._firing().drain(self.settings.drain_timeout)
+        else:
+            await drain_node(self.store, node)
 
     async def tick(self) -> int:
         """Fire all that is due now, once; how many runs were started."""
@@ -333,6 +346,7 @@ class Acron(ManualWork):
             pid=os.getpid(),
             host=socket.gethostname(),
             app=self.app,
+            version=self.version,
             started_at=now,
             interval=self.settings.interval,
         )
@@ -379,6 +393,7 @@ class Acron(ManualWork):
             senders=self._senders,
             settings=self.settings,
             node=self._node,
+            declared=frozenset(f"call:{one['call']}" for one in self._declared.values()),
             call=self._call.call_by_name,
         )
         await self._runtime.start(trigger=trigger)
@@ -403,9 +418,11 @@ class Acron(ManualWork):
     async def _sync_declared(self, *, trigger: bool) -> None:
         jobs = {record["id"]: self._declared_job(record) for record in self._declared.values()}
         now = self.clock.now()
+        nodes = await self.store.nodes() if jobs else []
+        if newer_code(self._node, nodes) is not None:
+            return  # what it declares is newer, too; the runtime leaves these jobs to it
         await declare(self.store, self.app, jobs, now)
         if jobs and trigger:
-            nodes = await self.store.nodes()
             others = [node for node in nodes if node.alive and node.id != self._node.id]
             await pause_orphans(self.store, self.app, jobs, others, now)
 

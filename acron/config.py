@@ -30,12 +30,14 @@ PREFIX = "ACRON_"
 
 _TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 #: Fields in seconds, which may be written as a length of time: ``"5m"``.
-_SECONDS = frozenset({"interval", "drain_timeout", "blocked_after", "blocked_limit"})
+_SECONDS = frozenset({"interval", "drain_timeout", "sweep_after", "blocked_after", "blocked_limit"})
 #: Fields that are lists, and may be one text with commas.
 _LISTS = frozenset({"alerts"})
+_NOT_NEGATIVE = ("blocked_after", "blocked_limit", "catch_up_rate", "drain_timeout", "sweep_after")
+_FROM_ONE = ("max_running", "max_threads", "nats_arm_rate", "nats_replicas", "retention_runs")
 _AT_LEAST = {
-    **dict.fromkeys(("blocked_after", "blocked_limit", "catch_up_rate", "drain_timeout"), 0),
-    **dict.fromkeys(("max_running", "max_threads", "retention_runs"), 1),
+    **dict.fromkeys(_NOT_NEGATIVE, 0),
+    **dict.fromkeys(_FROM_ONE, 1),
 }
 _POSITIVE = frozenset({"interval", "retention_days"})
 #: Not for a file, which is copied, shared and kept.

@@ -6,11 +6,13 @@ All of it has one root::
     ├── ScheduleError        a schedule text (also a ValueError): ``text``, ``position``, ``hint``
     ├── InvalidJob           a job's field (also a ValueError): ``job_id``, ``where``
     ├── JobNotFound          no job or run answers to ``ref``
+    ├── NodeNotFound         no live process is node ``node``
     ├── AmbiguousJob         several jobs answer to the name ``ref``: ``ids``
     ├── JobConflict          the job exists, has changed, or is running: ``job_id``
     ├── ActionFailed         a run's work failed: ``output`` is what it had said
     ├── ConfigError          settings: ``where``
     ├── DeliveryError        a target did not take the message: ``retry_after`` seconds
+    ├── ProviderDown         what pulls the trigger cannot be reached now
     ├── WrongLoop            an app used from an event loop that is not its own
     └── StoreError           the store, at ``address``
         ├── StoreCorrupt     what is stored cannot be read; nothing was overwritten
@@ -62,6 +64,14 @@ class JobNotFound(AcronError, LookupError):
         self.ref = ref
 
 
+class NodeNotFound(AcronError, LookupError):
+    """No live process is node ``node``."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f"no live node {node!r}")
+        self.node = node
+
+
 class AmbiguousJob(AcronError, LookupError):
     """Several jobs bear the name ``ref``; ``ids`` tells them apart."""
 
@@ -108,6 +118,11 @@ class DeliveryError(AcronError):
         super().__init__(message)
         self.retry_after = retry_after
         self.permanent = permanent
+
+
+class ProviderDown(AcronError):
+    """What a provider works with cannot be reached, or cannot be used as it is: the message says
+    why. The built-in stands in until ``CronScheduler.ready``."""
 
 
 class WrongLoop(AcronError, RuntimeError):

@@ -343,8 +343,12 @@ class Node(Struct, frozen=True, kw_only=True, omit_defaults=True):
     app: str
     started_at: datetime
     provider: str = ""
+    provider_note: str = ""  # why it is not the one that was asked for, and when that is tried
     interval: float = 60.0
+    version: str = ""  # of the code of its app, as it says; see ``Acron(version=)``
     draining: bool = False
+    drain_requested: bool = False  # somebody asked it to take no more
+    stood_down: str = ""  # why it leaves the declared jobs of its app to others
     offers: tuple[str, ...] = ()  # what it can run, in the words of ``ActionSpec.needs``
     running: int = 0
     abandoned: tuple[str, ...] = ()  # coroutines and threads that would not end
@@ -379,4 +383,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chronos_audience: str = ""  # what its calls must prove
     chronos_issuer: str = ""
     chronos_jwks_url: str = ""
+    sweep_after: float = 0.0  # fire what an outside provider missed for so long; 0: its default
+    nats_url: str = "nats://127.0.0.1:4222"  # several, of one cluster, with commas
+    nats_credentials: str = ""  # a .creds file
+    nats_tls_ca: str = ""  # files in PEM
+    nats_tls_cert: str = ""
+    nats_tls_key: str = ""
+    nats_namespace: str = "acron"  # one for each store
+    nats_replicas: int = 1
+    nats_arm_rate: int = 10_000  # instants armed a second, at most, by one node
     calendars: dict[str, tuple[str, ...]] = {}  # days off, for `except NAME` in schedules

@@ -59,6 +59,7 @@ class Status(Struct, frozen=True, kw_only=True):
     state: Health
     store: str
     provider: str | None = None
+    provider_note: str = ""  # why it is not the one asked for
     heartbeat_at: datetime | None = None
     last_success_at: datetime | None = None
     last_error: str | None = None
@@ -147,6 +148,7 @@ def judge(
         state=health(best, now),
         store=store,
         provider=best.provider or None,
+        provider_note=best.provider_note,
         heartbeat_at=best.heartbeat_at,
         last_success_at=best.last_success_at,
         last_error=best.last_error,

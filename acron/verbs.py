@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.abc import Action, Store
-    from acron.model import Incident, Job, Occurrence, Skip
+    from acron.model import Incident, Job, Node, Occurrence, Skip
     from acron.specs import ActionSpec
 
 log = logging.getLogger("acron")
@@ -329,6 +329,12 @@ class Verbs(Bulk):
         return (
             schedule.upcoming(job.cursor, left) if schedule.next_after(job.cursor) else [job.due_at]
         )
+
+    async def nodes(self) -> list[Node]:
+        """The processes that use this store, as each last described itself; the dead are kept
+        until another's upkeep forgets them."""
+        async with self._reading() as store:
+            return await store.nodes()
 
     async def status(self) -> Status:
         """Whether jobs fire, and if not, why."""

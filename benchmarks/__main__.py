@@ -22,6 +22,7 @@ from benchmarks.page import write
 #: In the order of their rows. F1 and F2 are ``benchmarks.schedules``, which prints tables.
 NAMES = (
     "herd", "fire", "add", "scale", "json_store", "uvloop_timers", "idle", "virtual", "startup",
+    "nats",
 )  # fmt: skip
 
 

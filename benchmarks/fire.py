@@ -173,7 +173,7 @@ def cluster(size: Size, store: str, nodes: int, jobs: int) -> Figures:
         "rate": ended / seconds,
         "double": max(started - jobs, 0.0),
         "lost": max(jobs - ended, 0.0),
-        "busiest": max(one["ended"] for one in figures) / jobs,
+        "least": min(one["ended"] for one in figures) / (jobs / nodes),
     }
 
 
@@ -207,6 +207,9 @@ def on_postgres(size: Size, places: Places) -> list[Finding]:
     goals.add("one node ≥ 1/3 of raw batches of 500", got, at_least=1 / 3, figures=told)
     got = found.ratio("rate", "four nodes", "one node")
     goals.add("four nodes ≥ one node", got, at_least=1, figures=told)
+    shares = f"{told}; four nodes, the least busy: {found.middle('four nodes', 'least'):.2f}"
+    got = plain(found.each("four nodes", "least"))
+    goals.add("no node under half its share", got, at_least=0.5, unit="", figures=shares)
     wrong = [
         median(found.each(name, "double")) + median(found.each(name, "lost"))
         for name in ("one node", "four nodes")

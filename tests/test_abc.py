@@ -54,8 +54,15 @@ DEFAULTS: dict[str, Callable[[CronScheduler, FakeFiring], object]] = {
     "on_jobs_changed": lambda provider, firing: provider.on_jobs_changed(firing=firing),
     "fire_due": lambda provider, firing: provider.fire_due("job", EPOCH, firing=firing),
     "reconcile": lambda provider, firing: provider.reconcile(firing=firing),
+    "ready": lambda provider, _: provider.ready(),
+    "sweep_after": lambda provider, _: provider.sweep_after,
 }
-ANSWERS = {"is_available": True, "fire_due": Fired.CLAIMED}
+ANSWERS = {
+    "is_available": True,
+    "fire_due": Fired.CLAIMED,
+    "ready": False,
+    "sweep_after": 600.0,
+}
 
 
 def minimal() -> CronScheduler:

@@ -30,6 +30,7 @@ ROWS = {
     "idle": {"F14"},
     "virtual": {"F15"},
     "startup": {"F16"},
+    "nats": {"F17", "F18", "F19"},
 }
 
 

@@ -75,6 +75,15 @@ class TestLayers:
             "retention_days": "0.5",
             "retention_runs": "9",
             "http_allow_private": "1",
+            "sweep_after": "4",
+            "nats_url": "tls://a:4222,tls://b:4222",
+            "nats_credentials": "x.creds",
+            "nats_tls_ca": "ca.pem",
+            "nats_tls_cert": "cert.pem",
+            "nats_tls_key": "key.pem",
+            "nats_namespace": "bot",
+            "nats_replicas": "3",
+            "nats_arm_rate": "100",
             "blocked_after": "0.25",
             "blocked_limit": "90",
             "chronos_portal_url": "https://portal.example",
@@ -138,7 +147,7 @@ class TestLayers:
         assert load(home, environ, interval=None, tz=None) == Settings(home=str(home), interval=7)
 
     def test_variables_of_others_are_left_alone(self, home: Path) -> None:
-        assert load(home, {"ACRON_JOB_ID": "x", "ACRON_NATS_URL": "y"}) == Settings(home=str(home))
+        assert load(home, {"ACRON_JOB_ID": "x", "ACRON_NATS_PORT": "y"}) == Settings(home=str(home))
 
     def test_the_process_environment_is_the_default(
         self, home: Path, monkeypatch: pytest.MonkeyPatch

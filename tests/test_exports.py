@@ -35,6 +35,8 @@ def test_the_front_door_is_the_documented_surface() -> None:
         "DeliveryError",
         "JobConflict",
         "JobNotFound",
+        "NodeNotFound",
+        "ProviderDown",
         "ScheduleError",
         "StoreCorrupt",
         "StoreError",

@@ -22,6 +22,7 @@ from acron.cli import (  # noqa: F401 (each declares verbs)
     incidents,
     jobs,
     moving,
+    nodes,
     pausing,
     runs,
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 #: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules, of stores.
 VERBS = (
-    *("run", "status", "tick"),
+    *("run", "status", "tick", "nodes", "drain"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
     *("run-now", "backfill", "cancel", "runs", "output", "incidents"),
     *("next", "explain", "simulate", "demo"),

@@ -195,6 +195,7 @@ def _print_status(found: Status, now: datetime, tz: str, command: str) -> None:
     due = found.next_fire_at
     rows = [
         ("store", found.store),
+        ("provider", f"{found.provider}: {found.provider_note}" if found.provider_note else ""),
         ("jobs", str(found.jobs)),
         ("next", f"{local(due, tz)} {tz}, {countdown(due, now)}" if due else ""),
         ("running", str(found.running or "")),

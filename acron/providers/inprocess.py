@@ -32,6 +32,8 @@ class InProcessCronScheduler(CronScheduler):
     most 5 s; then it is cancelled. Cancelling ``start`` cancels such a tick at once.
     """
 
+    sweep_after = None
+
     @property
     def name(self) -> str:
         return "inprocess"

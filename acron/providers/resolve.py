@@ -29,6 +29,7 @@ BUILTIN = frozenset({"", "builtin", "in-process", "inprocess"})
 #: Those in this folder, by name: a module each, with ``register(ctx)``. Imported when asked for.
 OURS = {
     "chronos": "acron.providers.chronos",
+    "nats": "acron.providers.nats",
 }
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 

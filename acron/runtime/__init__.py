@@ -16,33 +16,27 @@ from msgspec.structs import replace
 
 from acron.contain import meant_for_us
 from acron.events import Progressed
-from acron.model import Decision, RunState
+from acron.model import RunState
 from acron.runtime import fire, outside
 from acron.runtime.alert import Alerter
 from acron.runtime.attempts import Attempts
+from acron.runtime.boot import boot
 from acron.runtime.claim import Spread
 from acron.runtime.deliver import Deliverer
 from acron.runtime.hooks import Hooks
-from acron.runtime.keepers import Listener, Upkeep, keep
+from acron.runtime.keepers import Listener, Sweep, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
+from acron.runtime.standing import Standing
 from acron.runtime.supervise import Supervisor
 from acron.runtime.watchdog import Watchdog
-from acron.timetable import on_start
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
     from datetime import datetime
 
-    from acron.abc import (
-        Action,
-        Adapter,
-        Armed,
-        CronScheduler,
-        Fired,
-        Store,
-    )
+    from acron.abc import Action, Adapter, Answer, Armed, CronScheduler, Fired, Store
     from acron.clock import Clock
     from acron.events import Events
     from acron.model import Job, Node, Outcome, Run, Settings
@@ -72,6 +66,7 @@ class Runtime:
         settings: Settings,
         node: Node,
         call: CallByName,
+        declared: Collection[str] = (),
     ) -> None:
         self.store = store
         self.clock = clock
@@ -90,7 +85,10 @@ class Runtime:
         self._actions = actions
         self._settings = settings
         self._threads = threads
-        self._supervisor = Supervisor(provider, fallback, self.pulse.trouble)
+        self.standing = Standing(self, frozenset(declared))
+        self._supervisor = Supervisor(
+            provider, fallback, clock, self.pulse.trouble, self._beat_soon
+        )
         self._triggered = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -118,7 +116,7 @@ class Runtime:
                 offered.update(action.offers())
             except BaseException as error:  # noqa: BLE001 (a stranger's action stops no sibling)
                 self.pulse.trouble(f"action {name} cannot say what it offers", error)
-        return offered
+        return offered - self.standing.left_to_others
 
     def action_of(self, job: Job) -> Action:
         return self._actions[job.action.kind]
@@ -189,7 +187,7 @@ class Runtime:
             self._serve_anew()
             self._looked_at = min(self._looked_at, self.clock.now())
         try:
-            started = await self._fire_due()
+            started = await self.claim_due()
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 self.pulse.trouble("tick failed", error)
@@ -203,14 +201,16 @@ class Runtime:
         self._supervisor.sign_of_life()
         return await outside.fire(self, job_id, scheduled_at)
 
-    async def _fire_due(self, *, only: str | None = None) -> int:
+    async def claim_due(
+        self, *, only: str | None = None, late: float = 0.0, taken: set[str] | None = None
+    ) -> int:
         """Claim and start, in a task of our own: a claim that its caller gives up becomes
         durable all the same, and its runs must then start."""
 
         async def contained() -> int | BaseException:
             try:
                 async with self._claiming:
-                    return await fire.fire_due(self, only=only)
+                    return await fire.fire_due(self, only=only, late=late, taken=taken)
             except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
                 return error
 
@@ -221,10 +221,14 @@ class Runtime:
 
     async def tick_one(self, job_id: str) -> int:
         """Claim and start what one job owes now: its instant, or a pending run."""
-        return await self._fire_due(only=job_id)
+        return await self.claim_due(only=job_id)
 
-    async def armed(self, until: datetime) -> AsyncIterator[Armed]:
-        for one in await outside.to_arm(self, until):
+    async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
+        self._supervisor.sign_of_life()
+        return await outside.fire_many(self, triggers)
+
+    async def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
+        async for one in outside.to_arm(self, until, since):
             yield one
         self._supervisor.sign_of_life(armed=True)
 
@@ -253,6 +257,9 @@ class Runtime:
         return replace(
             node,
             provider=self._supervisor.provider.name if self._triggered else "",
+            provider_note=self._supervisor.note,
+            stood_down=self.standing.why,
+            drain_requested=self.standing.drain_requested,
             draining=self.draining,
             running=len(self.attempts),
             abandoned=(
@@ -272,6 +279,7 @@ class Runtime:
         self._triggered = trigger
         self._serve_anew()
         settings = self._settings
+        await self.standing.look()
         await self.recover()
         await self.pulse.beat(force=True)
         self.watchdog.start()
@@ -281,8 +289,14 @@ class Runtime:
             asyncio.create_task(keep(self, listener.step, "news"), name="acron-listener"),
             asyncio.create_task(keep(self, upkeep.step, "upkeep"), name="acron-upkeep"),
         ]
+        delay = settings.sweep_after or self._supervisor.provider.sweep_after
+        if trigger and delay is not None:
+            sweep = Sweep(self, delay)
+            self._keepers.append(
+                asyncio.create_task(keep(self, sweep.step, "sweep"), name="acron-sweep")
+            )
         if trigger:
-            await self._boot()
+            await boot(self)
             self._do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
 
     def _serve_anew(self) -> None:
@@ -290,23 +304,6 @@ class Runtime:
         later moments to spread it over."""
         rate = self._settings.catch_up_rate
         self.spread = Spread(rate) if rate and self._triggered else None
-
-    async def _boot(self) -> None:
-        """``@reboot`` is due when a store goes from no live node to one: of nodes that start at
-        the same time, the one that started first."""
-        me = (self.pulse.node.started_at, self.node_id)
-        for node in await self.store.nodes():
-            if node.alive and node.provider and (node.started_at, node.id) < me:
-                return
-        jobs = await self.store.on_start()
-        if not jobs:
-            return
-        now = self.clock.now()
-
-        def change(_: str, job: Job | None, *__: object) -> Decision:
-            return Decision(None if job is None else on_start(job, now))
-
-        await self.store.write([job.id for job in jobs], change, now)
 
     async def recover(self) -> None:
         """End the runs of dead nodes, and send what they left unsent."""
@@ -321,11 +318,15 @@ class Runtime:
                     )
             self.wake()
 
-    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
-        """No new claims; running ones get ``timeout`` seconds, then end as ``interrupted``."""
+    def take_no_more(self) -> None:
+        """No new claims, and no trigger; what runs goes on to its end."""
         self.draining = True
         self._stop.set()
         self.wake()
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
+        """No new claims; running ones get ``timeout`` seconds, then end as ``interrupted``."""
+        self.take_no_more()
         await self.pulse.beat(force=True)  # others may give their runs to somebody else
         with contextlib.suppress(TimeoutError):  # a claim under way starts what it takes
             async with asyncio.timeout(CLEANUP), self._claiming:

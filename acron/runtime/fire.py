@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from acron.abc import Context
@@ -24,8 +25,14 @@ RUNNING = RunState.RUNNING  # an enum's member costs a look-up each time
 BATCH = 500
 
 
-async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
-    """Claim all that is due, in batches no larger than the free slots, and start it."""
+async def fire_due(
+    rt: Runtime, *, only: str | None = None, late: float = 0.0, taken: set[str] | None = None
+) -> int:
+    """Claim all that is due, in batches no larger than the free slots, and start it.
+
+    ``only`` of that job; or only what was due ``late`` seconds ago already. The ids of the jobs
+    whose runs were claimed are added to ``taken``.
+    """
     started = 0
     alive: Collection[str] | None = None
     spread = rt.spread if only is None else None  # who names a job means it now
@@ -43,7 +50,9 @@ async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
             spread,
             rt.watchdog.recent(),
         )
-        decisions = await claim(rt, decide, now, room, only)
+        decisions = await claim(rt, decide, now, room, only, late)
+        if taken is not None:
+            taken.update(run.job_id for one in decisions for run in one.runs)
         started += start(rt, decisions)
         if decide.doubted and alive is None:
             alive = await rt.prove_alive()  # then these instants wait, or are skipped
@@ -64,11 +73,12 @@ def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
 
 
 async def claim(
-    rt: Runtime, decide: Decider, now: datetime, room: int, only: str | None
+    rt: Runtime, decide: Decider, now: datetime, room: int, only: str | None, late: float
 ) -> list[Decision]:
     """Commit what is ours before anything of it has an effect."""
-    decisions = await rt.store.claim(now, room, rt.can_run, decide, only=only)
-    if only is None:
+    due = now - timedelta(seconds=late)
+    decisions = await rt.store.claim(due, room, rt.can_run, decide, only=only)
+    if only is None and not late:
         rt.looked(now, held=bool(decide.held) or len(decisions) >= rt.free)
     return decisions
 

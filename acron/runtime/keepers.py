@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from acron import incidents
 from acron.contain import meant_for_us
 from acron.model import Decision, End, Outcome, RunState
+from acron.runtime.outside import sweep
 from acron.runtime.record import settle
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Listener:
     async def step(self) -> None:
         if await self._rt.store.changed(10 * self._interval):
             self._rt.wake()
+            await self._rt.standing.look_soon()
             await self._cancel_requested()
             await asyncio.sleep(CALM)  # a thousand changes a second are not a thousand ticks
         else:
@@ -68,6 +70,21 @@ class Listener:
             if run.cancel_requested:
                 why = run.error or "cancelled by request"
                 rt.attempts.stop(run.id, RunState.CANCELLED, why)
+
+
+class Sweep:
+    """Fires what an outside provider has missed for ``delay`` seconds, on the same claim."""
+
+    def __init__(self, rt: Runtime, delay: float) -> None:
+        self._rt = rt
+        self._delay = delay
+
+    async def step(self) -> None:
+        await asyncio.sleep(self._delay / 2)
+        started = await sweep(self._rt, self._delay)
+        if started:
+            log.warning("%d runs were due %g s ago, and no trigger came", started, self._delay)
+            self._rt.wake()  # the provider is to arm what follows them
 
 
 class Upkeep:
@@ -87,6 +104,7 @@ class Upkeep:
     async def step(self) -> None:
         rt = self._rt
         await asyncio.sleep(2 * self._interval)
+        await rt.standing.look()
         await rt.pulse.beat(force=True)
         await rt.recover()
         await self._settle_orphans()

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from acron.contain import meant_for_us, text_of
+from acron.errors import ProviderDown
 from acron.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acron.abc import CronScheduler, Firing
+    from acron.clock import Clock
 
 log = logging.getLogger("acron.providers")
 
 #: Seconds that ``provider.stop`` and a cancelled ``provider.start`` may take.
 STOP_TIMEOUT = 5.0
+#: Seconds from a failure to the first question whether the provider is ready again, which doubles
+#: with each that is denied, up to the second.
+FIRST_TRY, LAST_TRY = 1.0, 30.0
+#: A provider that served for so many seconds has come back for good.
+STEADY = 60.0
 
 
 class Supervisor:
-    """Runs ``provider``; when it fails, runs ``fallback`` in its place, once it is stopped.
+    """Runs ``provider``; when it fails, runs ``fallback`` in its place, once it is stopped, and
+    until ``provider.ready``. ``note`` says why, and when that is asked next; ``told`` is called
+    when it, or who serves, has changed.
 
     Failing is: to raise; to return before ``stop_event`` without having armed; to give no sign
     of life (a tick, a fire, or having armed) for two intervals.
@@ -31,9 +41,15 @@ class Supervisor:
         self,
         provider: CronScheduler,
         fallback: CronScheduler,
+        clock: Clock,
         trouble: Callable[[str, BaseException | None], None],
+        told: Callable[[], None],
     ) -> None:
         self.provider = provider
+        self._told = told
+        self.note = ""
+        self._clock = clock
+        self._pause = FIRST_TRY
         self._fallback = fallback
         self._trouble = trouble
         self._armed = False
@@ -46,18 +62,71 @@ class Supervisor:
         self._sign.set()
 
     async def serve(self, stop_event: asyncio.Event, firing: Firing, interval: float) -> None:
-        """Until ``stop_event``: pull the trigger by the provider, then by the fallback."""
-        why = await self._attend(stop_event, firing, interval)
-        if why is None:
-            return
-        log.warning("provider %s %s; the built-in takes over", self.provider.name, one_line(why))
-        self.provider = self._fallback
+        """Until ``stop_event``: pull the trigger by the provider, and by the fallback while the
+        provider is not fit to."""
+        wanted = self.provider
         while not stop_event.is_set():
-            self._armed = False
+            began = self._clock.monotonic()
             why = await self._attend(stop_event, firing, interval)
-            if why is not None:  # the built-in itself: never without a trigger
-                log.error("the built-in provider %s; it starts again", why)
-                await _sleep(stop_event, 1.0)
+            if why is None:
+                return
+            if self._clock.monotonic() - began >= STEADY:
+                self._pause = FIRST_TRY
+            log.warning("provider %s %s; the built-in takes over", wanted.name, one_line(why))
+            await self._stand_in(wanted, why, stop_event, firing, interval)
+            self.provider, self.note, self._armed = wanted, "", False
+            self._told()
+            if not stop_event.is_set():
+                log.warning("provider %s is ready again, and takes over", wanted.name)
+
+    async def _stand_in(
+        self,
+        wanted: CronScheduler,
+        why: str,
+        stop_event: asyncio.Event,
+        firing: Firing,
+        interval: float,
+    ) -> None:
+        """Pull the trigger by the fallback, until ``stop_event`` or until ``wanted`` is ready."""
+        self.provider = self._fallback
+        ended = asyncio.Event()
+        waits = [
+            asyncio.create_task(self._until_ready(wanted, why), name="acron-provider-ready"),
+            asyncio.create_task(stop_event.wait()),
+        ]
+        for one in waits:
+            one.add_done_callback(lambda _: ended.set())
+        try:
+            while not ended.is_set():
+                self._armed = False
+                failed = await self._attend(ended, firing, interval)
+                if failed is not None:  # the built-in itself: never without a trigger
+                    log.error("the built-in provider %s; it starts again", failed)
+                    await _sleep(ended, 1.0)
+        finally:
+            for one in waits:
+                one.cancel()
+            await asyncio.wait(waits)
+
+    async def _until_ready(self, wanted: CronScheduler, why: str) -> None:
+        while True:
+            at = self._clock.now() + timedelta(seconds=self._pause)
+            self.note = one_line(f"{wanted.name} {why}; next try {at:%H:%M:%S}Z", 300)
+            self._told()
+            await asyncio.sleep(self._pause)
+            self._pause = min(2 * self._pause, LAST_TRY)
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    if await wanted.ready():
+                        return
+            except BaseException as error:
+                if meant_for_us(error):
+                    raise
+                why = _reason(error)
+            else:
+                self.note = one_line(f"{wanted.name} {why}", 300)
+                self._told()
+                await asyncio.Event().wait()  # it stays out
 
     async def _attend(
         self, stop_event: asyncio.Event, firing: Firing, interval: float
@@ -109,7 +178,7 @@ class Supervisor:
             if meant_for_us(error):
                 raise
             self._trouble(f"provider {self.provider.name} failed", error)
-            return f"raised {text_of(error)}"
+            return _reason(error)
         return None
 
     async def _end(self, task: asyncio.Task[str | None], stop_event: asyncio.Event) -> None:
@@ -137,6 +206,10 @@ class Supervisor:
             if meant_for_us(error):
                 raise
             self._trouble(f"provider {self.provider.name}: stop failed", error)
+
+
+def _reason(error: BaseException) -> str:
+    return f"is down: {error}" if isinstance(error, ProviderDown) else f"raised {text_of(error)}"
 
 
 async def _sleep(stop_event: asyncio.Event, seconds: float) -> None:

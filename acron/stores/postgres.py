@@ -27,11 +27,12 @@ from acron.stores.postgres_schema import prepare
 from acron.stores.postgres_write import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from datetime import datetime
 
     from acron.abc import Change, Decide, Settle
     from acron.model import End, Job, Node, Run, Skip
+    from acron.scans import DueRow
     from acron.stores.postgres_link import Connection
 
 T = TypeVar("T")
@@ -199,6 +200,13 @@ class PostgresStore(Store):
                 self._note(job_id, f"job {job_id!r} cannot be read: {error}")
         return found
 
+    async def get_many(self, ids: Collection[str]) -> dict[str, Job]:
+        rows = await self._link.ask(lambda one: ledger.jobs(one, ids))
+        return {job.id: job for job in self._readable(rows)}
+
+    def upcoming(self, since: datetime | None, until: datetime) -> AsyncIterator[DueRow]:
+        return ledger.upcoming(self._link.ask, since, until)
+
     # firing
 
     async def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
@@ -253,8 +261,7 @@ class PostgresStore(Store):
             self._look.cancel()
         self._pause = min(2 * self._pause, _LATEST) if held else _SOON
         if held:
-            loop = asyncio.get_running_loop()
-            self._look = loop.call_later(self._pause / 2, self._news.tell)
+            self._look = asyncio.get_running_loop().call_later(self._pause / 2, self._news.tell)
 
     async def _claimed_earlier(self) -> list[Decision]:
         """Claims that are proven now, with the runs that are still ours to start."""
@@ -329,7 +336,7 @@ class PostgresStore(Store):
             stored = rows.ended.get(run.id)
             if stored is None or stored.token != run.token:
                 return
-            if _begins(stored, run):
+            if ledger.begins(stored, run):
                 self._fence()
                 if stored.node != run.node:
                     message = f"the deliveries of {run.id} are in the hands of another node"
@@ -411,9 +418,3 @@ class PostgresStore(Store):
 
     async def problems(self) -> list[str]:
         return sorted(self._problems.values())
-
-
-def _begins(stored: Run, run: Run) -> bool:
-    """Whether ``run`` says that a delivery is about to go out."""
-    sending = {one.target for one in stored.deliveries if one.state == "sending"}
-    return any(one.state == "sending" and one.target not in sending for one in run.deliveries)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from acron.stores.postgres_rows import number_of
+from acron.stores.postgres_rows import BEGINNING, number_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
     from datetime import datetime
 
-    from acron.model import RunState
+    from acron.model import Run, RunState
     from acron.stores.postgres_link import Connection
 
 #: Bound for forgetting what is old, in seconds.
@@ -38,8 +40,48 @@ WHERE skips.number = ranked.number AND (place > $2 OR at < $1) RETURNING 1)
 SELECT count(*) FROM gone
 """,
 )
+_JOBS = "SELECT id, data FROM jobs WHERE id = ANY($1::text[])"
+_JOB_UPCOMING, _RUN_UPCOMING = (
+    f"""
+SELECT due_at, {job} AS id FROM {table} WHERE ({order}) > ($1, $2) AND due_at <= $3
+ORDER BY {order} LIMIT $4
+"""  # noqa: S608 (our own words)
+    for table, job, order in (
+        ("jobs", "id", "due_at, id"),
+        ("open_runs", "job_id", "due_at, job_id"),
+    )
+)
+_UPCOMING = f"""
+(SELECT * FROM ({_JOB_UPCOMING}) AS a) UNION (SELECT * FROM ({_RUN_UPCOMING}) AS b)
+ORDER BY due_at, id LIMIT $4
+"""  # noqa: S608
+#: Rows of what is upcoming in one statement.
+_PAGE = 5000
 # Nobody waits for an answer for as long.
 _PRUNE_COMMITS = "DELETE FROM commits WHERE at < clock_timestamp() - interval '1 day'"
+
+
+async def jobs(connection: Connection, ids: Collection[str]) -> list[Any]:
+    """Ids and records of those of these jobs that are there."""
+    found: list[Any] = await connection.fetch(_JOBS, [plain(job_id) for job_id in ids])
+    return found
+
+
+async def upcoming(
+    ask: Callable[[Callable[[Connection], Awaitable[Any]]], Awaitable[Any]],
+    since: datetime | None,
+    until: datetime,
+) -> AsyncIterator[tuple[datetime, str]]:
+    """See ``Store.upcoming``; a page at a time, along the index."""
+    after = (BEGINNING[0], "") if since is None else (since, chr(sys.maxunicode))
+    while True:
+        values = (*after, until, _PAGE)
+        rows = await ask(lambda one, values=values: one.fetch(_UPCOMING, *values))  # type: ignore[misc]
+        for due_at, job_id in rows:
+            yield due_at, job_id
+        if len(rows) < _PAGE:
+            return
+        after = (rows[-1][0], rows[-1][1])
 
 
 async def run(connection: Connection, run_id: str) -> bytes | None:
@@ -107,3 +149,9 @@ def plain(text: str) -> str | None:
     except UnicodeEncodeError:
         return None
     return None if "\0" in text else text
+
+
+def begins(stored: Run, run: Run) -> bool:
+    """Whether ``run`` says that a delivery is about to go out."""
+    sending = {one.target for one in stored.deliveries if one.state == "sending"}
+    return any(one.state == "sending" and one.target not in sending for one in run.deliveries)

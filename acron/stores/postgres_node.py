@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from acron.errors import StoreError, StoreUnavailable
 from acron.model import Node
 from acron.stores.postgres_link import LOST, hang_up
+from acron.stores.postgres_schema import check_version
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,7 +49,10 @@ ON CONFLICT (id) DO UPDATE SET expires = excluded.expires
 _LET_GO = "UPDATE nodes SET expires = '-infinity' WHERE id = $1"
 # A claim holds the row of its node: none is under way when a node is called dead. Both lock nodes
 # before jobs.
-_HOLD = "SELECT expires > clock_timestamp() FROM nodes WHERE id = $1 FOR KEY SHARE"
+_HOLD = """
+SELECT expires > clock_timestamp(), (SELECT version FROM meta) FROM nodes
+WHERE id = $1 FOR KEY SHARE OF nodes
+"""
 _DEAD = "SELECT id FROM nodes WHERE expires <= clock_timestamp() ORDER BY id FOR UPDATE"
 # A node that is not known is dead, too.
 _OF_DEAD = "(node = ANY($1::text[]) OR (node IS NOT NULL AND node NOT IN (SELECT id FROM nodes)))"
@@ -206,8 +210,12 @@ async def all_nodes(connection: Connection) -> list[Node]:
 
 async def lives(connection: Connection, node: str) -> bool:
     """Whether the lease of ``node`` has not run out; nobody calls it dead before the end of this
-    transaction."""
-    return bool(await connection.fetchval(_HOLD, node))
+    transaction. Raises StoreError when a newer acron has changed the tables since we opened."""
+    found = await connection.fetchrow(_HOLD, node)
+    if found is None:
+        return False
+    check_version(found[1])
+    return bool(found[0])
 
 
 async def left_by_dead(connection: Connection, own: str | None) -> dict[str, str]:

@@ -43,10 +43,15 @@ async def _version(connection: Connection, target: Target) -> int:
     if not await connection.fetchval(known, target.schema):
         return 0
     version = int(await connection.fetchval("SELECT version FROM meta"))
+    check_version(version, target.address)
+    return version
+
+
+def check_version(version: int, address: str = "") -> None:
+    """Raise StoreError for tables that are newer than this acron."""
     if version > VERSION:
         message = f"its tables are those of a newer acron ({version}; this one knows {VERSION})"
-        raise StoreError(message, address=target.address)
-    return version
+        raise StoreError(message, address=address)
 
 
 async def _create_schema(connection: Connection, target: Target) -> None:

@@ -101,7 +101,7 @@ def test_the_built_in_by_all_its_names(tmp_path: Path, caplog: Log, name: str) -
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("name", ["nats", "nobody", "my-provider"])
+@pytest.mark.parametrize("name", ["nobody", "my-provider"])
 def test_one_that_is_missing(tmp_path: Path, caplog: Log, name: str) -> None:
     assert repr(name) in falls_back(tmp_path, caplog, "was not found", name)
 
@@ -258,3 +258,11 @@ def test_chronos_without_its_settings_names_them(tmp_path: Path, caplog: Log) ->
     told = falls_back(tmp_path, caplog, "failed to load", "chronos")
     assert "ACRON_CHRONOS_PORTAL_URL" in told
     assert "ACRON_CHRONOS_TOKEN" in told
+
+
+def test_ours_are_found_by_name_and_refuse_bad_settings(
+    tmp_path: Path, caplog: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert resolve(tmp_path, "nats").name == "nats"
+    monkeypatch.setattr("acron.providers.nats.find_spec", lambda _: None)
+    assert 'pip install "acron-runtime[nats]"' in falls_back(tmp_path, caplog, "needs", "nats")

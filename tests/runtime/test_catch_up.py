@@ -33,6 +33,8 @@ def make(acron_time: VirtualTime, store: MemoryStore | str = "memory://", **sett
 class Armed(CronScheduler):
     """Somebody outside holds the instants: nothing is fired here by itself."""
 
+    sweep_after = None
+
     @property
     def name(self) -> str:
         return "outside"

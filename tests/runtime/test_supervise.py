@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from acron import Acron, CronScheduler, Fired, Firing
+from acron import Acron, CronScheduler, Fired, Firing, ProviderDown
+from acron.abc import Armed
+from acron.model import Settings
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.testing import VirtualTime
+
+
+HOUR = timedelta(hours=1)
 
 
 class Provider(CronScheduler):
@@ -156,3 +162,102 @@ async def test_an_arming_provider_keeps_its_place(acron_time: VirtualTime) -> No
         assert await provider.fire_due(job_id, instant, firing=firing) is Fired.DRAINING
         (run,) = await app.runs("beat")
         assert run.scheduled_at == instant
+
+
+class ComesBack(Provider):
+    """Ticks until the outside is down; is ready again some time later."""
+
+    down = ""
+    asked = 0
+
+    async def ready(self) -> bool:
+        self.asked += 1
+        if self.down:
+            raise ProviderDown(self.down)
+        return True
+
+    async def go(self, stop_event: asyncio.Event, firing: Firing) -> None:
+        while not self.down:
+            await firing.tick()
+            await asyncio.sleep(1)
+        raise ProviderDown(self.down)
+
+
+async def test_a_provider_that_was_down_takes_back_and_status_says_who_and_why(
+    acron_time: VirtualTime,
+) -> None:
+    provider = ComesBack()
+    app = Acron("memory://", clock=acron_time.clock, provider=provider)
+
+    @app.job("every 10s")
+    async def beat() -> None: ...
+
+    async with app:
+        await acron_time.advance(minutes=2)
+        assert (await app.status()).provider == "odd"
+        provider.down = "connection refused"
+        await acron_time.advance(minutes=10)
+        status = await app.status()
+        assert status.provider == "inprocess"
+        assert status.provider_note.startswith("odd is down: connection refused; next try ")
+        assert provider.running == 0
+        assert 15 <= provider.asked <= 30, "with a back-off, and a bound"
+        provider.down = ""
+        await acron_time.advance(seconds=35)
+        status = await app.status()
+        assert (status.provider, status.provider_note) == ("odd", "")
+        assert provider.running == 1
+        await acron_time.advance(minutes=1)
+        assert len(await app.runs("beat", limit=1000)) == 81
+
+
+async def test_a_sweep_fires_what_no_trigger_came_for(acron_time: VirtualTime) -> None:
+    now = acron_time.clock.now()
+    provider = Arms(now.replace(year=now.year + 1))
+    settings = Settings(sweep_after=20)
+    app = Acron("memory://", clock=acron_time.clock, provider=provider, settings=settings)
+
+    @app.job("every 1h")
+    async def beat() -> None: ...
+
+    async with app:
+        await acron_time.advance(hours=1, seconds=19)
+        assert await app.runs("beat") == []
+        await acron_time.advance(seconds=20)
+        (run,) = await app.runs("beat")
+        assert 20 <= run.lateness <= 30
+
+
+async def test_many_triggers_are_one_claim_and_each_has_its_answer(
+    acron_time: VirtualTime,
+) -> None:
+    now = acron_time.clock.now()
+    provider = Arms(now.replace(year=now.year + 1))
+    app = Acron("memory://", clock=acron_time.clock, provider=provider, max_running=3)
+
+    @app.action
+    async def note() -> None:
+        await asyncio.sleep(5)
+
+    async with app:
+        for n in range(4):
+            await app.add("every 1h", note, id=f"j{n}")
+        await app.add("every 2h", note, id="early")
+        firing = app._firing()
+        due = now + timedelta(hours=1)
+        triggers = [*(Armed(f"j{n}", due) for n in range(4)), Armed("early", due + HOUR)]
+        triggers.append(Armed("gone", due))
+        await acron_time.advance(hours=1)
+        told = await firing.fire_many(triggers)
+        assert [one.fired.value for one in told] == [
+            *["claimed"] * 3,
+            "draining",
+            "early",
+            "nothing",
+        ]
+        assert [one.next for one in told] == [*[due + HOUR] * 3, due, due + HOUR, None]
+        await acron_time.advance(seconds=6)
+        told = await firing.fire_many(triggers)
+        assert [one.fired.value for one in told[:4]] == [*["nothing"] * 3, "claimed"]
+        await app.drain()
+        assert {one.fired.value for one in await firing.fire_many(triggers)} == {"draining"}

@@ -7,10 +7,10 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from acron.abc import Armed, Fired
+from acron.abc import Answer, Armed, Fired
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 #: What ``armed`` counts from.
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -81,12 +81,17 @@ class FakeFiring:
         await self._pass()
         return self.answer
 
-    async def armed(self, until: datetime) -> AsyncIterator[Armed]:
+    async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
+        return [Answer(await self.fire(one.job_id, one.instant)) for one in triggers]
+
+    async def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
         for n, due in enumerate(self.dues):
             await self._pass()
             instant = EPOCH + timedelta(seconds=due)
             if instant > until:
                 break
+            if since is not None and instant <= since:
+                continue
             yield Armed(f"job-{n}", instant)
         self.armings += 1
 
@@ -168,10 +173,10 @@ class FakeJobs(FakeFiring):
         await asyncio.sleep(max(due - self.now, 0.0))
         return Fired.CLAIMED if self._claim(job_id) else Fired.LOST
 
-    async def armed(self, until: datetime) -> AsyncIterator[Armed]:
+    async def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
         for due, job_id in sorted((due, job_id) for job_id, due in self.jobs.items()):
             await self._pass()
-            if self.at(due) <= until:
+            if self.at(due) <= until and (since is None or self.at(due) > since):
                 yield Armed(job_id, self.at(due))
         self.armings += 1
 
