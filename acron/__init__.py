@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Fired,
         Firing,
         Message,
+        Output,
         Receipt,
         Store,
     )
@@ -61,7 +62,7 @@ __version__ = "0.1.0"
 
 #: Where each public name lives. Imported on first use: ``import acron`` stays cheap.
 _HOMES = {
-    "abc": "Action Adapter Armed Context CronScheduler Fired Firing Message Receipt Store",
+    "abc": ("Action Adapter Armed Context CronScheduler Fired Firing Message Output Receipt Store"),
     "app": "Acron",
     "clock": "Clock SystemClock",
     "config": "load_settings",
@@ -107,6 +108,7 @@ __all__ = [
     "Message",
     "NodeNotFound",
     "Outcome",
+    "Output",
     "Prompt",
     "ProviderDown",
     "Receipt",

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 
 from acron.context import Context as Context  # noqa: PLC0414, TC001 (a name of this page)
+from acron.notices import Message as Message  # noqa: PLC0414, TC001 (found here as well)
+from acron.notices import Output as Output  # noqa: PLC0414
+from acron.notices import Receipt as Receipt  # noqa: PLC0414, TC001
 from acron.scans import DueRow, every_job, request_drain, upcoming
 
 if TYPE_CHECKING:
@@ -363,32 +366,26 @@ class Action(ABC):
         """Let go of what is kept between runs, as the app closes; it may run again. Safe twice."""
 
 
-class Message(Struct, frozen=True, gc=False):
-    """What is to be told, and to whom. ``to`` is the target after its platform's name."""
-
-    to: str
-    text: str
-    job: Job
-    run: Run
-
-
-class Receipt(Struct, frozen=True):
-    """Evidence of a delivery: the platform's message id; None where it gives none."""
-
-    id: str | None = None
-
-
 class Adapter(ABC):
     """One way to tell people.
 
-    ``send`` returns a Receipt, or raises (DeliveryError, to say when to come again). It is a
-    coroutine function, or, with ``blocking = True``, a plain one that is called in a thread.
+    ``send`` gives a Receipt, or raises: DeliveryError says whether and when to come again,
+    TimeoutError that it may have gone out; after anything else it is sent again, later.
+    It is a coroutine function or, with ``blocking = True``, a plain one, called in a thread.
     """
 
     #: ``send`` is a plain function that blocks: call it in a thread.
     blocking: bool = False
     #: Sending twice is harmless (the same file is written again).
     repeatable: bool = False
+    #: The text goes out as the job said it: no job's name around it, mentions untouched.
+    verbatim: bool = False
+    #: Sends ``Message.files``; for others the text names them.
+    takes_files: bool = False
+    #: The longest text of one message, in UTF-16 code units; longer ones come in parts.
+    limit: int | None = None
+    #: At most so many messages a second.
+    rate: float | None = None
 
     @property
     @abstractmethod
@@ -398,3 +395,6 @@ class Adapter(ABC):
     @abstractmethod
     def send(self, message: Message) -> Receipt | Awaitable[Receipt]:
         """Send it; see above."""
+
+    async def close(self) -> None:
+        """Let go of connections that it has opened itself. Safe twice."""

@@ -8,7 +8,6 @@ import functools
 import logging
 import os
 import secrets
-import signal
 import socket
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,7 +19,7 @@ from acron.actions.command import CommandAction
 from acron.actions.http import HttpAction
 from acron.actions.live import LiveFiles
 from acron.actions.prompt import PromptAction
-from acron.adapters import load_adapters
+from acron.adapters import adapt, close_adapters, load_adapters
 from acron.clock import SystemClock
 from acron.config import check_settings, home_dir, load_settings, store_url
 from acron.declared import declare, pause_orphans
@@ -29,11 +28,11 @@ from acron.events import Event, Events
 from acron.functions import by_name
 from acron.manual import ManualWork
 from acron.model import Job, Node, RunState, Settings
+from acron.process import until_signal
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
 from acron.runtime.idle import fire_until_idle
-from acron.runtime.run import contain_children
 from acron.runtime.standing import drain_node, newer_code
 from acron.stores import open_store
 from acron.threads import Threads
@@ -58,7 +57,8 @@ class Acron(ManualWork):
     ``store``: ``"jobs.json"``, ``"memory://"`` or a Store; default: the settings'. ``app`` names
     the program whose declared jobs these are; where its live nodes tell different ``version``s
     (numbers compared from the left, ``1.4`` < ``1.10``), only those of the newest fire what it
-    declares. ``adapters`` maps a platform's name to an Adapter.
+    declares. ``adapters`` maps a platform's name to an Adapter, or to a client of that platform
+    (a bot) that acron knows how to send with.
     ``settings`` default to ``acron.toml`` and the environment; arguments win over them.
     Raises ConfigError.
     """
@@ -70,7 +70,7 @@ class Acron(ManualWork):
         app: str = "acron",
         version: str = "",
         provider: CronScheduler | None = None,
-        adapters: Mapping[str, Adapter] | None = None,
+        adapters: Mapping[str, object] | None = None,
         clock: Clock | None = None,
         tz: str | None = None,
         max_running: int | None = None,
@@ -92,16 +92,16 @@ class Acron(ManualWork):
         name_calendars(settings.calendars)
         self.clock = clock or SystemClock()
         self._threads = Threads(settings.max_threads)
-        self._senders = Threads(settings.max_threads, "acron-deliver")
         self._call = CallAction(self._threads)
         self._live = LiveFiles()
         command = CommandAction(live=self._live)
         self._prompt = PromptAction(self._threads, command, self._newest_output)
         http = HttpAction(allow_private=settings.http_allow_private)
         self._actions = load_actions([self._call, command, self._prompt, http])
-        self._adapters = dict(adapters or {})
+        self._adapters = {name: adapt(name, one) for name, one in (adapters or {}).items()}
         self._provider = provider
         self._given = None if isinstance(store, str) else store
+        self._loaded: dict[str, Adapter] = {}
         self._declared: dict[str, dict[str, Any]] = {}
         self._events = Events()
         self._store: Store | None = None
@@ -228,34 +228,17 @@ class Acron(ManualWork):
         in as many; what comes next is then armed at the provider, which must start us again.
         Raises what the provider raises when it cannot be armed.
         """
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-
-        def on_signal(number: int) -> None:
-            if stop.is_set() and self._runtime is not None:
-                log.warning("%s again: ending at once", signal.Signals(number).name)
-                self._runtime.hurry()
-            else:
-                log.info("%s: draining", signal.Signals(number).name)
-                stop.set()
-
-        signals = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
-            signals.append(signal.SIGHUP)
-        for number in signals:
-            loop.add_signal_handler(number, on_signal, number)
-        contain_children(loop)  # the loop is ours: a job's child tasks shall not end it either
-        try:
+        with until_signal(self._hurry) as stop:
             if until_idle is None:
                 async with self:
                     await stop.wait()
             else:
                 async with self._awake() as firing:
                     await fire_until_idle(firing, self.provider, stop, until_idle)
-        finally:
-            loop.set_task_factory(None)
-            for number in signals:
-                loop.remove_signal_handler(number)
+
+    def _hurry(self) -> None:
+        if self._runtime is not None:
+            self._runtime.hurry()
 
     async def drain(self, *, node: str | None = None) -> None:
         """Take no new runs; wait for the running ones, then interrupt them. Bounded.
@@ -377,23 +360,22 @@ class Acron(ManualWork):
 
     async def _begin(self, *, trigger: bool, provider: CronScheduler | None = None) -> None:
         await self._sync_declared(trigger=trigger)
-        adapters = {**load_adapters(self._root), **self._adapters}
+        self._loaded = load_adapters(self._root, taken=self._adapters)
         self._threads.open()
-        self._senders.open()
         self._events.open()
         self._runtime = Runtime(
             store=self.store,
             actions=self._actions,
-            adapters=adapters,
+            adapters={**self._loaded, **self._adapters},
             provider=provider or (self.provider if trigger else InProcessCronScheduler()),
             fallback=InProcessCronScheduler(),
             clock=self.clock,
             events=self._events,
             threads=self._threads,
-            senders=self._senders,
             settings=self.settings,
             node=self._node,
             declared=frozenset(f"call:{one['call']}" for one in self._declared.values()),
+            root=self._root,
             call=self._call.call_by_name,
         )
         await self._runtime.start(trigger=trigger)
@@ -406,8 +388,8 @@ class Acron(ManualWork):
             if self._runtime is not None:
                 await self._runtime.stop(self.settings.drain_timeout)
                 self._events.close()
-                await asyncio.gather(self._threads.close(1.0), self._senders.close(1.0))
-                await close_actions(self._actions)
+                await self._threads.close(1.0)
+                await asyncio.gather(close_adapters(self._loaded), close_actions(self._actions))
         finally:
             self._runtime = None
             if store is not None:

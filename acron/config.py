@@ -16,19 +16,25 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 from platformdirs import user_data_dir
 
-from acron.errors import ConfigError, ScheduleError
+from acron.errors import ConfigError, InvalidJob, ScheduleError
+from acron.messages import check_wrapper
 from acron.model import Settings
 from acron.schedules import Calendar
 from acron.schedules.durations import duration
 from acron.schedules.zones import similar, zone
+from acron.targets import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 FILE = "acron.toml"
 PREFIX = "ACRON_"
 
 _TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+#: What turns the wrapper on and off where there is only text.
+_SWITCH = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "off", "0"), False
+)
 #: Fields in seconds, which may be written as a length of time: ``"5m"``.
 _SECONDS = frozenset({"interval", "drain_timeout", "sweep_after", "blocked_after", "blocked_limit"})
 #: Fields that are lists, and may be one text with commas.
@@ -125,8 +131,8 @@ def _value(name: str, raw: object, where: str, file: Path | None = None) -> Any:
         value = msgspec.convert(raw, _TYPES[name], strict=file is not None)
     except msgspec.ValidationError as error:
         value = _seconds(raw, error, where) if name in _SECONDS else _refuse(error, where)
-    if name == "calendars":
-        return _calendars(value, where)
+    if name in _OF_ITS_OWN:
+        return _OF_ITS_OWN[name](value, where)
     if name in _LISTS:
         return _list(value, where)
     if isinstance(value, str):
@@ -147,6 +153,37 @@ def _calendars(tables: dict[str, tuple[str, ...]], where: str) -> dict[str, tupl
         except ScheduleError as error:
             raise ConfigError(str(error), where=f"{where}.{name}") from error
     return tables
+
+
+def _home_channels(chats: dict[str, str], where: str) -> dict[str, str]:
+    for platform, chat in chats.items():
+        try:
+            known = parse_target(f"{platform}:{chat}").platform == platform
+        except InvalidJob as error:
+            raise ConfigError(str(error), where=f"{where}.{platform}") from error
+        if not known:
+            raise ConfigError("is no platform's name", where=f"{where}.{platform}")
+    return chats
+
+
+def _wrapper(value: Any, where: str) -> bool | str:
+    if isinstance(value, bool):
+        return value
+    if value.lower() in _SWITCH:
+        return _SWITCH[value.lower()]
+    try:
+        check_wrapper(value)
+    except ValueError as error:
+        raise ConfigError(f"the template cannot be used: {error}", where=where) from error
+    return str(value)
+
+
+#: Settings that are neither text, number nor list: how each is checked.
+_OF_ITS_OWN: dict[str, Callable[[Any, str], Any]] = {
+    "calendars": _calendars,
+    "home_channels": _home_channels,
+    "wrap": _wrapper,
+}
 
 
 def _list(items: tuple[str, ...], where: str) -> tuple[str, ...]:

@@ -109,15 +109,22 @@ class DeliveryError(AcronError):
     """A target did not take the message.
 
     ``retry_after`` is how many seconds the platform asks us to wait; ``permanent`` says that
-    trying again cannot help.
+    trying again cannot help; ``unknown`` that it may have gone out all the same, so that nobody
+    must send it again unasked.
     """
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, permanent: bool = False
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        permanent: bool = False,
+        unknown: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.permanent = permanent
+        self.unknown = unknown
 
 
 class ProviderDown(AcronError):

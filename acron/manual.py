@@ -1,4 +1,4 @@
-"""The verbs of work by hand: runs beside the schedule, backfills, listening to a run."""
+"""The verbs of work by hand: runs beside the schedule, backfills, sending something again."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from acron import backfill as work
 from acron.errors import InvalidJob, JobConflict, JobNotFound
 from acron.model import OUTPUT_LIMIT, Decision, Run, RunState
 from acron.specs import Call
+from acron.targets import shown
 from acron.verbs import Verbs, held_by
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from acron.actions.live import LiveFiles
     from acron.backfill import Backfill
-    from acron.model import Job
+    from acron.model import Delivery, DeliveryState, Job
     from acron.runtime import Runtime
 
 #: Seconds between two looks at a run that is followed.
@@ -65,6 +66,36 @@ class ManualWork(Verbs):
             if not await self._firing().tick_one(run.job_id):
                 await self._wait_for(run.id)
         return await self.wait(run.id)
+
+    async def deliveries(
+        self, state: DeliveryState | None = None, *, limit: int = 100
+    ) -> list[tuple[Run, Delivery]]:
+        """What was to be told to whom and what became of it, of the newest ``limit`` runs that
+        have such; in one ``state`` when given: ``pending sending delivered unverified failed
+        unknown``."""
+        async with self._reading() as store:
+            runs = await store.deliveries(state, limit)
+        return [(run, one) for run in runs for one in run.deliveries if state in {None, one.state}]
+
+    async def resend(self, run_id: str, target: str) -> Run:
+        """Send a run's output to one of its targets once more, from here and now, whatever
+        became of it; the run with what came of that.
+
+        It is for people: nothing else sends again what may have gone out. Raises JobNotFound,
+        InvalidJob for what is no target of the run, JobConflict while it is under way.
+        """
+        firing = self._firing()
+        run = await self.get_run(run_id)
+        found = [one for one in run.deliveries if target in {one.target, shown(one.target)}]
+        if len(found) != 1:
+            known = ", ".join(shown(one.target) for one in run.deliveries) or "none"
+            message = f"{shown(target)!r} is not one target of {run.id}; there are: {known}"
+            raise InvalidJob(message, job_id=run.job_id, where="$.deliver")
+        waits = found[0].state == "pending" and run.node != firing.node_id
+        if found[0].state == "sending" or waits:
+            message = f"{run.id} to {shown(target)} is under way: a running acron sends it"
+            raise JobConflict(message, job_id=run.job_id)
+        return await firing.deliverer.resend(await self.get(run.job_id), run, found[0].target)
 
     async def backfill_here(self, batch: str, ref: str) -> None:
         """Run what waits of a backfill in this process, without a trigger (see ``attached``), to

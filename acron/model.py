@@ -19,6 +19,7 @@ CatchUp = Literal["once", "none", "all"]
 Overlap = Literal["skip", "queue", "replace", "allow"]
 IncidentKind = Literal["failure", "absence", "misfire"]
 JobState = Literal["scheduled", "paused", "completed", "error"]
+DeliveryState = Literal["pending", "sending", "delivered", "unverified", "failed", "unknown"]
 
 #: Output kept in the run row, in bytes of UTF-8; the rest goes to a file.
 OUTPUT_LIMIT = 64 * 1024
@@ -157,6 +158,7 @@ class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     tz: str = "UTC"
     policy: Policy = DEFAULT_POLICY
     deliver: tuple[str, ...] | None = None
+    origin: str | None = None  # the target it was asked for from: what ``origin`` stands for
     tags: tuple[str, ...] = ()
     app: str | None = None  # the program that declares it; None for a dynamic job
     paused: str | None = None  # the reason; "" when none was given; None when not paused
@@ -209,14 +211,18 @@ PROGRESS = (
 
 
 class Delivery(Struct, frozen=True, gc=False, omit_defaults=True):
-    """One target of a run's output. ``delivered`` only on evidence, kept in ``receipt``."""
+    """One target of a run's output. ``delivered`` only on evidence, kept in ``receipt``.
+
+    ``parts`` is how many parts of a long text the platform has taken, ``receipt`` their ids.
+    """
 
     target: str
-    state: Literal["pending", "sending", "delivered", "unverified", "failed", "unknown"] = "pending"
+    state: DeliveryState = "pending"
     receipt: str | None = None
     error: str | None = None
     attempts: int = 0
     retry_at: datetime | None = None  # while pending after a failure: not before then
+    parts: int = 0
 
 
 class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -226,6 +232,7 @@ class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     seconds from there to its start. ``token`` is the fencing token of its claim. ``key`` is the
     job's at the time, ``batch`` the backfill it belongs to, ``kwargs`` are arguments for this run
     only, and ``note`` says what acron knows about it that is no error ("late (loop blocked…)").
+    ``files`` are the names of what it attached to its output.
     """
 
     id: str
@@ -247,6 +254,7 @@ class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     batch: str | None = None
     kwargs: dict[str, Any] | None = None
     note: str | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def live(self) -> bool:
@@ -291,12 +299,14 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
 
     ``raised`` names the classes of the exception, its own first, for ``Retry.on``; ``again`` is
     what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason.
+    ``files`` are paths of what goes with the output, then the names under which they are kept.
     """
 
     state: RunState
     output: str | None = None
     error: str | None = None
     raised: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     again: bool | float | None = None
     skip: SkipReason | None = None
 
@@ -376,6 +386,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_threads: int = 40
     retention_days: float = 30.0
     retention_runs: int = 1000  # a job
+    wrap: bool | str = True  # name the job around what it says; or a template that does
+    home_channels: dict[str, str] = {}  # by platform, the chat that the platform alone means
     http_allow_private: bool = False  # may `http` jobs ask this machine and its network?
     chronos_portal_url: str = ""  # the HTTP scheduler, and what it calls back
     chronos_callback_url: str = ""

@@ -21,9 +21,10 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from acron.errors import InvalidJob, ScheduleError
-from acron.model import DEFAULT_POLICY, PROGRESS, Incident, Job, Policy, Retry, Run, Skip
+from acron.model import DEFAULT_POLICY, PROGRESS, Delivery, Incident, Job, Policy, Retry, Run, Skip
 from acron.schedules import duration
 from acron.specs import ActionSpec, Call, Command, Custom, Http, Prompt
+from acron.targets import ALL, ORIGIN, parse_target, shown
 
 ID_LIMIT = 128
 NAME_LIMIT = 200
@@ -49,7 +50,7 @@ _SPECS: Mapping[str, tuple[type, str, str]] = {
     "action": (Custom, "custom", "action"),
 }
 _POLICY = frozenset(Policy.__struct_fields__)
-_REST = frozenset({"deliver", "tags", "app", "paused", "paused_until"})
+_REST = frozenset({"deliver", "origin", "tags", "app", "paused", "paused_until"})
 _CORE = frozenset({"id", "name", "schedule", "tz"}) | _REST
 #: Keys that say what a job does.
 ACTION_FIELDS = frozenset(key for pair in _ACTIONS.items() for key in (pair[0], *pair[1]))
@@ -105,6 +106,7 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         return replace(
             job,
             deliver=_deliver(known.get("deliver")),
+            origin=_origin(known),
             tags=_convert(known.get("tags", ()), tuple[str, ...], "$.tags"),
             app=_text(known, "app") or None,
             paused=_paused(known.get("paused")),
@@ -136,6 +138,8 @@ def job_to_record(job: Job) -> dict[str, Any]:
         record |= _plain(job.policy)
     if job.deliver is not None:
         record["deliver"] = list(job.deliver)
+    if job.origin is not None:
+        record["origin"] = job.origin
     if job.tags:
         record["tags"] = list(job.tags)
     if job.app is not None:
@@ -148,14 +152,28 @@ def job_to_record(job: Job) -> dict[str, Any]:
 
 
 def job_json(job: Job) -> dict[str, Any]:
-    """A job as ``--json`` prints it: its record, its state and how far it has come."""
+    """A job as ``--json`` prints it: its record, its state and how far it has come. Targets are
+    shown without their secrets."""
+    record = job_to_record(job)
+    for key in ("deliver", "deliver_failure"):
+        if key in record:
+            record[key] = [shown(one) for one in record[key]]
+    if job.origin is not None:
+        record["origin"] = shown(job.origin)
     progress = {key: _plain(getattr(job, key)) for key in PROGRESS}
-    return job_to_record(job) | {"name": job.name, "tz": job.tz, "state": job.state} | progress
+    return record | {"name": job.name, "tz": job.tz, "state": job.state} | progress
 
 
 def run_json(run: Run) -> dict[str, Any]:
-    """A run as ``--json`` prints it."""
-    return {key: _plain(value) for key, value in asdict(run).items()}
+    """A run as ``--json`` prints it; its targets are shown without their secrets."""
+    told = [delivery_json(one) for one in run.deliveries]
+    return {key: _plain(value) for key, value in asdict(run).items()} | {"deliveries": told}
+
+
+def delivery_json(delivery: Delivery) -> dict[str, Any]:
+    """A delivery as ``--json`` prints it."""
+    plain: dict[str, Any] = {key: _plain(value) for key, value in asdict(delivery).items()}
+    return plain | {"target": shown(delivery.target)}
 
 
 def skip_json(skip: Skip) -> dict[str, Any]:
@@ -226,7 +244,25 @@ def _deliver(value: Any, where: str = "$.deliver") -> tuple[str, ...] | None:
         if len(target) > TARGET_LIMIT or _UNPRINTABLE.search(target):
             message = f"a target is one printable line of at most {TARGET_LIMIT} characters"
             raise InvalidJob(message, where=where)
+        _check_target(target, where)
     return clean
+
+
+def _check_target(target: str, where: str) -> None:
+    try:
+        parse_target(target)
+    except InvalidJob as error:
+        error.where = where
+        raise
+
+
+def _origin(record: Mapping[str, Any]) -> str | None:
+    found = _deliver(_text(record, "origin") or None, "$.origin")
+    if not found:
+        return None
+    if len(found) > 1 or found[0] in {ORIGIN, ALL}:
+        raise InvalidJob("the origin is one place, such as telegram:-100123", where="$.origin")
+    return found[0]
 
 
 def _action(record: Mapping[str, Any]) -> ActionSpec:

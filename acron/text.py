@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from hashlib import blake2b
+from urllib.parse import quote
 
+#: Characters of a safe name; most file systems take names of 255 bytes.
+LONGEST = 100
 HIDDEN = "***"
 
 # C0, DEL, C1 (ANSI sequences begin with one of them); line and paragraph separators; the
@@ -163,6 +167,17 @@ def cut(text: str | None, limit: int) -> str | None:
     excerpt = Excerpt(limit)
     excerpt.add(text)
     return str(excerpt)
+
+
+def safe_name(text: str) -> str:
+    """``text`` as one component of a path: percent-encoded; a long one ends in its hash."""
+    name = quote(text, safe="", errors="surrogatepass").replace("~", "%7E") or "%"
+    if name.startswith("."):  # neither "..", nor hidden
+        name = f"%2E{name[1:]}"
+    if len(name) <= LONGEST:
+        return name
+    digest = blake2b(text.encode(errors="surrogatepass"), digest_size=12).hexdigest()
+    return f"{name[: LONGEST - 25]}~{digest}"
 
 
 #: A line that says that a job has nothing to say.

@@ -10,24 +10,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec.structs import replace
 
 from acron.bulk import Bulk
-from acron.errors import AmbiguousJob, InvalidJob, JobConflict, JobNotFound
+from acron.errors import InvalidJob, JobConflict, JobNotFound
 from acron.functions import by_name
 from acron.incidents import acknowledged, find, is_open
 from acron.model import Decision, Run, RunState
-from acron.occurrences import history, occurrences
+from acron.reading import Reading
 from acron.records import ACTION_FIELDS, FIELDS, job_from_record, job_to_record, unknown_field
 from acron.specs import Call, Command, Custom, Http, Prompt
-from acron.status import Status, judge
-from acron.text import is_silent, one_line
-from acron.timetable import bind, pause_over, timetable
+from acron.targets import ORIGIN
+from acron.timetable import bind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from acron.abc import Action, Store
-    from acron.model import Incident, Job, Node, Occurrence, Skip
+    from acron.abc import Action
+    from acron.model import Incident, Job
     from acron.specs import ActionSpec
 
 log = logging.getLogger("acron")
@@ -35,22 +33,13 @@ log = logging.getLogger("acron")
 OnConflict = Literal["error", "replace", "keep"]
 
 
-class Verbs(Bulk):
+class Verbs(Reading, Bulk):
     """Jobs of one store. ``ref`` is a job's id, or its name in any letter case.
 
     Verbs that change something need the app to be open; those that read do not.
     """
 
     _actions: Mapping[str, Action]
-
-    @property
-    @abstractmethod
-    def store(self) -> Store:
-        """The open store. Raises WrongLoop from another event loop than the app's."""
-
-    @abstractmethod
-    def _reading(self) -> AbstractAsyncContextManager[Store]:
-        """The store, opened for the purpose when the app is not open."""
 
     @abstractmethod
     def _name_of(self, function: Callable[..., Any]) -> str:
@@ -74,7 +63,7 @@ class Verbs(Bulk):
         ``Http``, ``Prompt`` or ``Custom``.
         ``kwargs`` are its JSON arguments. ``on_conflict`` says what to do when the id is taken:
         raise JobConflict, ``replace`` it, or ``keep`` what is there. ``policies`` are the fields
-        of ``acron.model.Policy``, and ``name tz deliver tags paused``.
+        of ``acron.model.Policy``, and ``name tz deliver origin tags paused``.
         Raises ScheduleError, InvalidJob, JobConflict, StoreError.
         """
         row = {"id": id, "schedule": schedule, "action": action, "kwargs": kwargs, **policies}
@@ -152,7 +141,11 @@ class Verbs(Bulk):
         raise InvalidJob(message, where="$.action")
 
     def check(self, job: Job) -> None:
-        """Raise InvalidJob when its action, which only the action can know, could never run."""
+        """Raise InvalidJob when its action could never run, or its origin is missing."""
+        targets = (*(job.deliver or ()), *(job.policy.deliver_failure or ()))
+        if ORIGIN in targets and job.origin is None:
+            message = "the job has no origin: say which, as in origin='telegram:-100123'"
+            raise InvalidJob(message, job_id=job.id, where="$.deliver")
         action = self._actions.get(job.action.kind)
         if action is not None:
             try:
@@ -236,131 +229,6 @@ class Verbs(Bulk):
             return Decision(None, runs=waiting)
 
         await self.store.write([job.id], change, now)
-
-    # --- reading ---
-
-    async def get(self, ref: str) -> Job:
-        """The job with that id, else the one with that name. Raises JobNotFound, AmbiguousJob."""
-        async with self._reading() as store:
-            job = await store.get(ref)
-            named = [job] if job is not None else await store.named(ref)
-        if not named:
-            raise JobNotFound(ref)
-        if len(named) > 1:
-            raise AmbiguousJob(ref, tuple(one.id for one in named))
-        return named[0]
-
-    async def jobs(self, *, tag: str | None = None) -> AsyncIterator[Job]:
-        """All jobs, or those with ``tag``, by id, read in pages."""
-        after = ""
-        async with self._reading() as store:
-            while page := await store.page(after, tag=tag):
-                for job in page:
-                    yield job
-                after = page[-1].id
-
-    async def runs(
-        self, ref: str | None = None, *, state: str | None = None, limit: int = 100
-    ) -> list[Run]:
-        """The ledger of runs, newest first. A removed job's runs answer to its id."""
-        wanted = None if state is None else RunState(state)
-        async with self._reading() as store:
-            return await store.runs(await self._ledger_id(ref), state=wanted, limit=limit)
-
-    async def skips(self, ref: str | None = None, *, limit: int = 100) -> list[Skip]:
-        """The ledger of occurrences that did not run, newest first."""
-        async with self._reading() as store:
-            return await store.skips(await self._ledger_id(ref), limit=limit)
-
-    async def occurrences(self, ref: str, since: datetime, until: datetime) -> list[Occurrence]:
-        """Every occurrence of a job in ``since <= instant < until`` and its fate, oldest first.
-
-        Runs come one by one; what was skipped together, is owed or lies ahead is one counted row,
-        so that there are never many more rows than the ledger has. What retention has forgotten
-        is not there. Raises JobNotFound, and ValueError for naive instants.
-        """
-        if since.tzinfo is None or until.tzinfo is None:
-            message = "since and until are aware datetimes"
-            raise ValueError(message)
-        job_id = await self._ledger_id(ref)
-        async with self._reading() as store:
-            told = await history(store, job_id or "")
-        return occurrences(told, self.clock.now(), since, until)
-
-    async def _ledger_id(self, ref: str | None) -> str | None:
-        if ref is None:
-            return None
-        try:
-            return (await self.get(ref)).id
-        except JobNotFound:
-            async with self._reading() as store:
-                if await store.runs(ref, limit=1):
-                    return ref
-            raise
-
-    async def get_run(self, run_id: str) -> Run:
-        """One run. Raises JobNotFound."""
-        async with self._reading() as store:
-            run = await store.run(run_id)
-        if run is None:
-            raise JobNotFound(run_id, kind="run")
-        return run
-
-    async def _newest_output(self, ref: str) -> str | None:
-        """The newest output of a job that says something, for ``context_from``."""
-        try:
-            job_id = await self._ledger_id(ref)
-        except (JobNotFound, AmbiguousJob) as error:
-            log.warning("context_from: %s", one_line(str(error)))
-            return None
-        async with self._reading() as store:
-            runs = await store.runs(job_id, state=RunState.SUCCEEDED, limit=50)
-        return next((run.output for run in runs if not is_silent(run.output)), None)
-
-    async def upcoming(self, ref: str, count: int = 5) -> list[datetime]:
-        """The job's next instants, UTC; none while it is paused without an end."""
-        job = await self.get(ref)
-        if job.due_at is not None and job.paused_until is not None:
-            job = pause_over(job, self.clock.now()).job or job
-        if job.due_at is None or job.cursor is None:
-            return []
-        left = count if job.policy.repeat is None else min(count, job.policy.repeat - job.fired)
-        schedule = timetable(job)
-        return (
-            schedule.upcoming(job.cursor, left) if schedule.next_after(job.cursor) else [job.due_at]
-        )
-
-    async def nodes(self) -> list[Node]:
-        """The processes that use this store, as each last described itself; the dead are kept
-        until another's upkeep forgets them."""
-        async with self._reading() as store:
-            return await store.nodes()
-
-    async def status(self) -> Status:
-        """Whether jobs fire, and if not, why."""
-        now = self.clock.now()
-        async with self._reading() as store:
-            nodes = await store.nodes()
-            problems = tuple(await store.problems())
-            running = await store.runs(state=RunState.RUNNING, limit=1000)
-            overdue = await store.overdue(now)
-            jobs = [job async for job in self.jobs()]
-        live = [node for node in nodes if node.alive]
-        offers = frozenset[str]().union(*(node.offers for node in live))
-        waiting = [job for job in jobs if job.due_at is not None]
-        return judge(
-            now,
-            nodes,
-            store=store.address,
-            jobs=len(jobs),
-            next_fire_at=min((job.due_at for job in waiting if job.due_at), default=None),
-            parked=tuple(job.id for job in waiting if live and job.action.needs not in offers),
-            errors=tuple(job.id for job in jobs if job.state == "error"),
-            incidents=sum(is_open(one) for job in jobs for one in job.incidents),
-            problems=problems,
-            running=running,
-            due=[job for job in overdue if job.state == "scheduled"],
-        )
 
     # --- incidents ---
 

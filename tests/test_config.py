@@ -74,6 +74,7 @@ class TestLayers:
             "max_threads": "3",
             "retention_days": "0.5",
             "retention_runs": "9",
+            "wrap": "{name}: {text}",
             "http_allow_private": "1",
             "sweep_after": "4",
             "nats_url": "tls://a:4222,tls://b:4222",
@@ -94,7 +95,8 @@ class TestLayers:
             "chronos_jwks_url": "https://portal.example/jwks.json",
         }
         lists = {"alerts"}  # tested below
-        tables = {"calendars"}  # these have names of their own: only the file can hold them
+        # These have names of their own: only the file can hold them.
+        tables = {"calendars", "home_channels"}
         assert set(texts) | tables | lists == set(Settings.__struct_fields__)
         settings = load_settings(
             environ={f"ACRON_{name.upper()}": text for name, text in texts.items()}
@@ -133,6 +135,40 @@ class TestLayers:
         write(home, '[calendars]\ncompany = ["someday"]')
         with pytest.raises(ConfigError, match=r"calendars\.company: 'someday' is not a day"):
             load(home)
+
+    def test_home_channels_are_read_and_checked(self, home: Path) -> None:
+        write(home, '[home_channels]\ntelegram = "-100123"\nmatrix = "!room:server.org"')
+        assert load(home).home_channels == {"telegram": "-100123", "matrix": "!room:server.org"}
+        for name in ("all", "two words", "local"):
+            write(home, f'[home_channels]\n"{name}" = "1"')
+            with pytest.raises(ConfigError, match=f"home_channels.{name}"):
+                load(home)
+
+    @pytest.mark.parametrize("text, value", [("off", False), ("False", False), ("1", True)])
+    def test_the_wrapper_is_a_switch_in_a_variable(
+        self, home: Path, text: str, value: bool
+    ) -> None:
+        assert load(home, {"ACRON_WRAP": text}).wrap is value
+
+    @pytest.mark.parametrize(
+        "template",
+        [
+            "{text.__class__}",
+            "{text[0]}",
+            "{text!r}",
+            "{text:>99999999}",
+            "{0}",
+            "{}",
+            "{text",
+            "{job}",
+            "no text",
+        ],
+    )
+    def test_a_template_that_could_do_more_than_show_is_refused(
+        self, home: Path, template: str
+    ) -> None:
+        with pytest.raises(ConfigError, match="ACRON_WRAP"):
+            load(home, {"ACRON_WRAP": template})
 
     def test_argument_over_variable_over_file_over_default(self, home: Path) -> None:
         write(home, "interval = 1\nmax_running = 1\nmax_threads = 1")

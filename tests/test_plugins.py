@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OWN = (CallAction(Threads(1)), CommandAction())
+#: Adapters that need no credentials.
+PLAIN = {"local", "log", "webhook", "apprise"}
 STRANGER = """
 from acron.abc import Action, Adapter, Receipt
 
@@ -72,7 +74,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 def test_there_is_always_what_needs_nothing(tmp_path: Path) -> None:
     assert set(load_actions(OWN)) == {"call", "command"}
-    assert set(load_adapters(tmp_path)) == {"local", "log"}
+    assert set(load_adapters(tmp_path)) == PLAIN
     assert all(name == one.name for name, one in load_adapters(tmp_path).items())
 
 
@@ -86,7 +88,7 @@ async def test_strangers_add_actions(install: Callable[[str], None], what: str) 
 
 def test_strangers_add_adapters(install: Callable[[str], None], tmp_path: Path) -> None:
     install("[acron.adapters]\na = stranger_plugins:Pigeon\nb = stranger_plugins:make_owl\n")
-    assert set(load_adapters(tmp_path)) == {"local", "log", "pigeon", "owl"}
+    assert set(load_adapters(tmp_path)) == PLAIN | {"pigeon", "owl"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
-from acron.abc import Action
+from acron.abc import Action, Output
 from acron.actions.signature import Signature, is_async, is_data, json_problem, place
 from acron.errors import ActionFailed, InvalidJob
 
@@ -28,8 +28,8 @@ class CallAction(Action):
     that one returns is awaited on the loop. Arguments are the job's ``kwargs`` turned into what
     the annotations say; a parameter that is not among them gets the object provided for its
     class, and one named ``ctx``, or annotated so, the run's Context. A run's own ``kwargs`` win
-    over the job's. A text returned is the output, None is none, another JSON value is JSON text,
-    anything else ``str()`` of it.
+    over the job's. A text returned is the output (an Output: with files), None is none, another
+    JSON value is JSON text, anything else ``str()`` of it.
 
     A job whose function is not registered here is not an error: another program on the same
     store may have it.
@@ -268,6 +268,8 @@ def as_text(result: Any) -> str | None:
     """What a function returned, as output."""
     if result is None:
         return None
+    if isinstance(result, Output):
+        return result
     if isinstance(result, str):
         return str.__str__(result)
     try:

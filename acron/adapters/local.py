@@ -6,25 +6,20 @@ import asyncio
 import os
 import secrets
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import aiofiles
 import aiofiles.os
 
 from acron.abc import Adapter, Message, Receipt
 from acron.errors import DeliveryError
-from acron.text import many_lines, one_line
+from acron.text import many_lines, one_line, safe_name
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.model import Run
-
-#: Characters of an id in a path; most file systems take names of 255 bytes.
-LONGEST = 100
 
 
 class LocalAdapter(Adapter):
@@ -37,6 +32,7 @@ class LocalAdapter(Adapter):
     """
 
     repeatable = True
+    verbatim = True
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -80,17 +76,6 @@ def path_of(run: Run) -> Path:
     """Where the output of ``run`` is written, below the root."""
     start = run.started_at or run.due_at
     return Path("output", safe_name(run.job_id), f"{start:%Y%m%dT%H%M%SZ}-{safe_name(run.id)}.md")
-
-
-def safe_name(text: str) -> str:
-    """``text`` as one component of a path: percent-encoded; a long one ends in its hash."""
-    name = quote(text, safe="", errors="surrogatepass").replace("~", "%7E") or "%"
-    if name.startswith("."):  # neither "..", nor hidden
-        name = f"%2E{name[1:]}"
-    if len(name) <= LONGEST:
-        return name
-    digest = blake2b(text.encode(errors="surrogatepass"), digest_size=12).hexdigest()
-    return f"{name[: LONGEST - 25]}~{digest}"
 
 
 def _private(path: str, flags: int) -> int:

@@ -22,6 +22,7 @@ class LogAdapter(Adapter):
     """
 
     repeatable = True
+    verbatim = True
 
     @property
     def name(self) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 VERBS = (
     *("run", "status", "tick", "nodes", "drain"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
-    *("run-now", "backfill", "cancel", "runs", "output", "incidents"),
+    *("run-now", "backfill", "cancel", "runs", "output", "deliveries", "incidents"),
     *("next", "explain", "simulate", "demo"),
     *("export", "import"),
 )

@@ -45,6 +45,10 @@ FIELDS: dict[str, Any] = {
     "deliver": option(
         list[str] | None, "--deliver", "TARGET", "Where its output goes; may be repeated."
     ),
+    "deliver_failure": option(
+        list[str] | None, "--deliver-failure", "TARGET", "Where failures go instead."
+    ),
+    "origin": option(_TEXT, "--origin", "TARGET", "What --deliver origin stands for."),
     "tag": option(list[str] | None, "--tag", "TEXT", "A word to group jobs by; may be repeated."),
     "repeat": option(_COUNT, "--repeat", "N", "Complete after N occurrences."),
     "start": option(_TEXT, "--start", "ISO", "No instant before this one."),
@@ -88,7 +92,7 @@ def to_record(fields: Mapping[str, Any]) -> dict[str, Any]:
         if "call" not in record:
             raise Usage("--kwargs are the arguments of --call NAME")
         record["kwargs"] = json_object(record["kwargs"])
-    for key in ("deliver", "context_from"):
+    for key in ("deliver", "deliver_failure", "context_from"):
         if key in record:
             record[key] = [one.strip() for text in record[key] for one in text.split(",")]
     if "header" in record:

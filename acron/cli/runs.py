@@ -1,4 +1,4 @@
-"""The verbs on runs: run-now cancel runs output."""
+"""The verbs on runs: run-now cancel runs output deliveries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acron.cli.base import Json, Ref, verb
+from acron.cli.base import Json, Ref, Usage, verb
 from acron.cli.options import json_object
 from acron.cli.render import (
     color,
@@ -21,8 +21,9 @@ from acron.cli.render import (
     took,
 )
 from acron.errors import AcronError
-from acron.model import Run, RunState
-from acron.records import run_json, skip_json
+from acron.model import DeliveryState, Run, RunState
+from acron.records import delivery_json, run_json, skip_json
+from acron.targets import shown
 from acron.text import many_lines, one_line
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from acron.app import Acron
     from acron.cli.target import Target
-    from acron.model import Job, Skip
+    from acron.model import Delivery, Job, Skip
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, like r12.")]
 
@@ -218,3 +219,59 @@ def _print_output(run: Run) -> None:
 def _print_error(run: Run) -> None:
     if run.error:
         note(f"{run.job_id} {run.id} {run.state.value.replace('_', ' ')}: {run.error}")
+
+
+@verb("deliveries")
+def deliveries(
+    target: Target,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[resend RUN TARGET]", help="Send once more, now.", show_default=False
+        ),
+    ] = None,
+    state: Annotated[DeliveryState | None, typer.Option(help="In this state only.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Of at most so many runs.")] = 100,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """What was told to whom, newest first; or send it to one target once more."""
+    if words:
+        _resend(target, words, as_json=as_json)
+        return
+
+    async def work(app: Acron) -> tuple[list[tuple[Run, Delivery]], str]:
+        return await app.deliveries(state, limit=limit), app.tz
+
+    found, tz = target.do(work)
+    if as_json:
+        print_json([_told_json(run, one) for run, one in found])
+    elif found:
+        head = ("ENDED", "JOB", "RUN", "TARGET", "STATE", "SENT", "")
+        typer.echo(table(head, [_told_row(run, one, tz) for run, one in found], paint=4))
+
+
+def _resend(target: Target, words: list[str], *, as_json: bool) -> None:
+    if len(words) != 3 or words[0] != "resend":
+        raise Usage("deliveries takes nothing, or: resend RUN TARGET")
+    _, run_id, place = words
+    run = target.do(lambda app: app.resend(run_id, place), firing=True)
+    (told,) = [one for one in run.deliveries if place in {one.target, shown(one.target)}]
+    if as_json:
+        print_json(_told_json(run, told))
+    else:
+        why = f": {told.error}" if told.error else ""
+        typer.echo(f"{run.job_id} {run.id} {shown(told.target)} {color(told.state)}{why}")
+    if told.state not in {"delivered", "unverified"}:
+        raise typer.Exit(1)
+
+
+def _told_json(run: Run, told: Delivery) -> dict[str, object]:
+    return {"job_id": run.job_id, "run_id": run.id} | delivery_json(told)
+
+
+def _told_row(run: Run, told: Delivery, tz: str) -> tuple[str, ...]:
+    again = f"again at {local(told.retry_at, tz)}" if told.retry_at else ""
+    what = "; ".join(one for one in (told.error, again) if one) or told.receipt or ""
+    sent = f"{told.attempts} times" if told.attempts > 1 else ""
+    when = local(run.finished_at or run.due_at, tz)
+    return when, run.job_id, run.id, shown(told.target), told.state, sent, one_line(what, 200)

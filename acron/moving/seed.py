@@ -91,7 +91,8 @@ def _mapped(record: Mapping[str, Any]) -> dict[str, Any]:
     if record.get("workdir") and "command" in kept:
         kept.setdefault("cwd", record["workdir"])
     kept["schedule"] = _schedule(record)
-    kept |= _paused(record) | _repeat(record) | _deliver(record) | _unknown(record)
+    kept |= _paused(record) | _repeat(record) | _deliver(record) | _origin(record)
+    kept |= _unknown(record)
     return {"id": _id(record, kept), **kept}
 
 
@@ -177,16 +178,19 @@ def _repeat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _deliver(record: Mapping[str, Any]) -> dict[str, Any]:
-    """``origin`` becomes the chat that the record names."""
     given = record.get("deliver")
     if given is None:
         return {}
     targets = given.split(",") if isinstance(given, str) else given
-    origin: Any = record.get("origin")
     if not isinstance(targets, list):
         raise _NotMapped(f"its deliver is no list of targets: {str(given)[:60]}")
-    if isinstance(origin, dict) and origin.get("platform") and origin.get("chat_id"):
-        parts = (origin["platform"], origin["chat_id"], origin.get("thread_id"))
-        chat = ":".join(str(part) for part in parts if part not in (None, ""))
-        targets = [chat if str(one).strip() == "origin" else one for one in targets]
     return {"deliver": targets}
+
+
+def _origin(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``deliver: origin`` stands for: the chat that the record names."""
+    origin: Any = record.get("origin")
+    if not isinstance(origin, dict) or not origin.get("platform") or not origin.get("chat_id"):
+        return {}
+    parts = (origin["platform"], origin["chat_id"], origin.get("thread_id"))
+    return {"origin": ":".join(str(part) for part in parts if part not in (None, ""))}

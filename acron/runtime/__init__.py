@@ -23,6 +23,7 @@ from acron.runtime.attempts import Attempts
 from acron.runtime.boot import boot
 from acron.runtime.claim import Spread
 from acron.runtime.deliver import Deliverer
+from acron.runtime.files import Files
 from acron.runtime.hooks import Hooks
 from acron.runtime.keepers import Listener, Sweep, Upkeep, keep
 from acron.runtime.pulse import Pulse
@@ -35,6 +36,7 @@ from acron.runtime.watchdog import Watchdog
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from acron.abc import Action, Adapter, Answer, Armed, CronScheduler, Fired, Store
     from acron.clock import Clock
@@ -62,9 +64,9 @@ class Runtime:
         clock: Clock,
         events: Events,
         threads: Threads,
-        senders: Threads,
         settings: Settings,
         node: Node,
+        root: Path,
         call: CallByName,
         declared: Collection[str] = (),
     ) -> None:
@@ -74,7 +76,8 @@ class Runtime:
         self.pulse = Pulse(store, clock, events, node, self._describe)
         self.attempts = Attempts(self._do, self._freed)
         self.recorder = Recorder(store, self.pulse.trouble, partial(fire.recorded, self))
-        self.deliverer = Deliverer(store, adapters, senders, self.pulse.trouble)
+        self.files = Files(root, threads)
+        self.deliverer = Deliverer(self, self._do, adapters, settings)
         self.alerter = Alerter(self, self._do, settings.alerts)
         self.watchdog = Watchdog(settings, clock, self.pulse, store)
         self.hooks = Hooks(call, self.pulse.trouble)
@@ -272,10 +275,8 @@ class Runtime:
         )
 
     async def start(self, *, trigger: bool = True) -> None:
-        """Settle what the dead left, beat, then let the provider pull the trigger.
-
-        Without ``trigger`` nothing fires but by ``tick`` and ``fire``.
-        """
+        """Settle what the dead left, beat, then let the provider pull the trigger; without
+        ``trigger`` nothing fires but by ``tick`` and ``fire``."""
         self._triggered = trigger
         self._serve_anew()
         settings = self._settings
@@ -313,9 +314,8 @@ class Runtime:
                 if run.state is RunState.UNKNOWN:
                     log.warning("%s %s unknown: its process died", run.job_id, run.id)
                 if decision.job is not None and run.state.ended and run.deliveries:
-                    self._do(
-                        fire.deliver(self, decision.job, run, adopted=True), f"deliver {run.id}"
-                    )
+                    work = fire.deliver(self, decision.job, run, adopted=True)
+                    self._do(work, f"deliver {run.id}")
             self.wake()
 
     def take_no_more(self) -> None:
@@ -343,6 +343,7 @@ class Runtime:
             await self.drain(timeout)
             await self._end_tasks()
             await self.recorder.close(CLEANUP)
+            await self.deliverer.close(1.0)
         finally:
             self._cancel_tasks()
             for task in self._keepers:

@@ -15,7 +15,7 @@ from acron import incidents
 from acron.contain import meant_for_us
 from acron.events import Alerted
 from acron.model import Decision, Run, RunState
-from acron.runtime.deliver import SEND_TIMEOUT
+from acron.runtime.send import SEND_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

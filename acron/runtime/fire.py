@@ -125,6 +125,8 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
             if not attempt.in_task():
                 raise  # the loop is gone, and the coroutine is being closed
             outcome = failed(error)
+        if outcome.files:
+            outcome = await rt.files.keep(attempt.run, outcome)
         if outcome.error is None:
             record(rt, attempt, outcome)
         else:
@@ -188,5 +190,5 @@ def recorded(rt: Runtime, attempt: Attempt, decision: Decision | None) -> None:
 async def deliver(rt: Runtime, job: Job, ended: Run, *, adopted: bool = False) -> None:
     """Send the output where it was meant to go. ``adopted``: a dead process left it to us."""
     told = await rt.deliverer.deliver(job, ended, adopted=adopted)
-    if rt.events.wanted:
+    if rt.events.wanted and told.deliveries != ended.deliveries:
         rt.events.emit(Delivered(rt.clock.now(), job, told))

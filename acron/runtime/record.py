@@ -49,7 +49,8 @@ RERUNS = 10
 def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Decision:
     """What the end of ``run`` makes of it and of its job. Pure."""
     outcome = end.outcome
-    plain = outcome.state is SUCCEEDED and not outcome.output and not run.cancel_requested
+    said = outcome.output or outcome.files
+    plain = outcome.state is SUCCEEDED and not said and not run.cancel_requested
     if plain and job is not None:  # the common end
         ended = replace(run, state=SUCCEEDED, finished_at=end.finished_at)
         well = _well(job, end.finished_at) if job.failures or job.incidents else job
@@ -60,6 +61,7 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
         finished_at=end.finished_at,
         output=outcome.output and cut(outcome.output, OUTPUT_LIMIT),
         error=outcome.error,
+        files=outcome.files,
     )
     if outcome.skip is not None and run.scheduled_at is not None and run.attempt == 1:
         skip = Skip(
@@ -152,9 +154,12 @@ def _deliveries(job: Job, ended: Run) -> tuple[Delivery, ...]:
     """Who is to be told. Silence is for success, never for a failure."""
     if ended.state in {RunState.INTERRUPTED, RunState.CANCELLED}:
         return ()
-    if ended.state is RunState.SUCCEEDED and is_silent(ended.output):
+    succeeded = ended.state is RunState.SUCCEEDED
+    if succeeded and is_silent(ended.output or " ".join(ended.files)):
         return ()
-    if job.deliver is not None:
+    if not succeeded and job.policy.deliver_failure is not None:
+        targets = job.policy.deliver_failure
+    elif job.deliver is not None:
         targets = job.deliver
     else:
         targets = ("local",) if isinstance(job.action, Command | Prompt) else ()

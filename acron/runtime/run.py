@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from acron.abc import Output
 from acron.contain import text_of
 from acron.model import Outcome, RunState, SkipReason, error_name
 from acron.text import one_line
@@ -217,6 +218,8 @@ async def contain(
         return SILENT
     if not isinstance(output, str):
         return failed(TypeError(f"the action gave {type(output).__name__}, not text"))
+    if isinstance(output, Output):
+        return Outcome(state=RunState.SUCCEEDED, output=str(output), files=output.files)
     return Outcome(state=RunState.SUCCEEDED, output=output)
 
 

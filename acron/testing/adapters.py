@@ -10,10 +10,12 @@ class RecordingAdapter(Adapter):
     """Sends nothing, keeps everything.
 
     ``messages`` are those that were taken, in order; ``refused`` those that `fail` made it raise.
+    It is told what the job said; with ``verbatim=False``, what a chat would be told.
     """
 
-    def __init__(self, name: str = "recording") -> None:
+    def __init__(self, name: str = "recording", *, verbatim: bool = True) -> None:
         self._name = name
+        self.verbatim = verbatim
         self.messages: list[Message] = []
         self.refused: list[Message] = []
         self._failures: list[BaseException] = []

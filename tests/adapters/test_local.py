@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acron.adapters.local import LONGEST, LocalAdapter, path_of, safe_name
+from acron.adapters.local import LocalAdapter, path_of
 from acron.errors import DeliveryError
 from acron.testing.contracts.adapters import ODD_IDS, AdapterContract, message_of, send
+from acron.text import LONGEST, safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

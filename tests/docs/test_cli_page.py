@@ -16,7 +16,7 @@ from acron.cli.base import app
 from acron.cli.options import FIELDS
 from acron.config import FILE, load_settings
 from acron.model import RunState, Settings
-from acron.records import job_json, run_json, skip_json
+from acron.records import delivery_json, job_json, run_json, skip_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,17 +72,33 @@ def test_the_global_options_are_on_the_page() -> None:
     assert _named(_rows(_section("Which store"))) == flags
 
 
+def _table(text: str) -> dict[str, str]:
+    """What is said of each option."""
+    return dict(re.findall(r"^\| `(--[a-z-]+)[^|]* \| (.+) \|$", text, re.MULTILINE))
+
+
 def test_choices_and_defaults_are_as_the_page_says() -> None:
-    rows = dict(re.findall(r"^\| `(--[a-z-]+)[^|]* \| (.+) \|$", PAGE, re.MULTILINE))
-    for verb in COMMANDS.values():
+    rows = _table(PAGE)
+    for name, verb in COMMANDS.items():
+        own = rows | _table(_section(f"`{name}`"))
         for one in verb.params:
             for choice in getattr(one.type, "choices", ()):
                 text = str(getattr(choice, "value", choice))
-                assert f"`{text}`" in rows[one.opts[0]], one.opts
-    assert re.findall(r"`(\w+)`", rows["--state"]) == [str(state) for state in RunState]
+                assert f"`{text}`" in own[one.opts[0]], one.opts
+    assert re.findall(r"`(\w+)`", _table(_section("`runs`"))["--state"]) == [
+        str(state) for state in RunState
+    ]
 
 
-@pytest.mark.parametrize("kind,show", [("job", job_json), ("run", run_json), ("skip", skip_json)])
+@pytest.mark.parametrize(
+    "kind,show",
+    [
+        ("job", job_json),
+        ("run", run_json),
+        ("delivery", delivery_json),
+        ("skip", skip_json),
+    ],
+)
 def test_the_keys_of_json_are_on_the_page(kind: str, show: Any) -> None:
     from datetime import UTC, datetime
 
@@ -93,6 +109,7 @@ def test_the_keys_of_json_are_on_the_page(kind: str, show: Any) -> None:
     some: dict[str, Any] = {
         "job": Job(id="a", schedule="every 1h", action=Command("true")),
         "run": Run(id="r1", job_id="a", due_at=now, deliveries=(Delivery("local"),)),
+        "delivery": Delivery("local"),
         "skip": Skip(job_id="a", scheduled_at=now, reason=SkipReason.PAUSED),
     }
     (paragraph,) = re.findall(
@@ -117,7 +134,9 @@ def test_every_setting_is_on_its_page_with_its_variable_and_default() -> None:
     defaults = msgspec.json.decode(msgspec.json.encode(Settings()))
     for name, variable, default in rows:
         assert msgspec.json.decode(default) == defaults[name]
-        assert (variable == f"`ACRON_{name.upper()}`") is (name != "calendars")
+        assert (variable == f"`ACRON_{name.upper()}`") is (
+            name not in {"calendars", "home_channels"}
+        )
 
 
 def test_the_file_on_the_page_is_accepted(tmp_path: Path) -> None:

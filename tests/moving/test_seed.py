@@ -72,7 +72,8 @@ def test_what_maps_to_what() -> None:
         "schedule": "0 9 * * *",
         "paused": "no leaves",
         "repeat": 3,
-        "deliver": ["telegram:-100:7", " local"],
+        "deliver": ["origin", " local"],
+        "origin": "telegram:-100:7",
         "cwd": "/srv",
     }
     assert one(enabled=False)["paused"] == "disabled where it came from"

@@ -185,8 +185,8 @@ async def test_a_single_tick_finds_all_of_it(acron_time: VirtualTime) -> None:
 
 async def test_a_trigger_that_names_a_job_is_not_put_off(acron_time: VirtualTime) -> None:
     app = make(acron_time, MemoryStore(), catch_up_rate=1)
-    await missed(app, acron_time, 30)
     app._provider = Armed()
+    await missed(app, acron_time, 30)
     async with app:
         fired = [await app._firing().fire(f"j{number:03}") for number in range(30)]
         assert fired == [Fired.CLAIMED] * 30

@@ -18,8 +18,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from acron.abc import Adapter, Message, Receipt
+from acron.messages import fit
 from acron.model import Job, Run, RunState
 from acron.specs import Command
 from acron.text import many_lines
@@ -85,7 +87,17 @@ def message_of(
 
 
 async def send(adapter: Adapter, message: Message) -> Receipt:
-    """Send as the runtime does: in a thread when ``blocking``."""
+    """Send as the runtime does: in parts that it takes, in a thread when ``blocking``."""
+    parts = fit(adapter, message.text, f"acron output {message.run.id}")
+    receipts = [
+        await _send(adapter, replace(message, text=text, part=part))
+        for part, text in enumerate(parts)
+    ]
+    ids = [one.id for one in receipts if one.id is not None]
+    return Receipt(", ".join(ids) if len(ids) == len(receipts) else None)
+
+
+async def _send(adapter: Adapter, message: Message) -> Receipt:
     if adapter.blocking:
         sent = await asyncio.to_thread(adapter.send, message)
     else:
