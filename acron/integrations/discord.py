@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from acron.integrations import missing
-from acron.integrations.reminders import Reminders
+from acron.integrations.reminders import Reminders, title
 
 try:
     import discord
@@ -64,8 +64,9 @@ class Schedules(commands.Cog):
     @schedules.autocomplete("cancel")
     async def _own(self, interaction: _Interaction, typed: str) -> list[app_commands.Choice[str]]:
         jobs = await self._reminders.of(str(interaction.user.id))
-        fitting = [job for job in jobs if typed.lower() in f"{job.id} {job.name}".lower()]
-        return [app_commands.Choice(name=job.name, value=job.id) for job in fitting[:25]]
+        named = [(title(job), job.id) for job in jobs]
+        fitting = [pair for pair in named if typed.lower() in " ".join(pair).lower()]
+        return [app_commands.Choice(name=name, value=value) for name, value in fitting[:25]]
 
     async def _answer(self, interaction: _Interaction, text: str) -> None:
         told = text if len(text) <= 2000 else f"{text[:1999]}…"

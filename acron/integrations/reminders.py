@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from acron.errors import InvalidJob, ScheduleError
 from acron.schedules import parse
+from acron.specs import Call
 from acron.text import one_line
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ KEPT = timedelta(days=1)
 async def acron_reminder(text: str) -> str:
     """What a reminder does: it says its text, and the job's ``deliver`` says where."""
     return text
+
+
+def title(job: Job) -> str:
+    """The text of a reminder in one line."""
+    given = job.action.kwargs if isinstance(job.action, Call) else {}
+    return one_line(str(given.get("text", job.name)), 60)
 
 
 class Reminders:
@@ -93,7 +100,7 @@ class Reminders:
         if not jobs:
             return f"You have no reminders. {HOW}"
         jobs.sort(key=lambda job: (job.next_fire_at is None, job.next_fire_at))
-        lines = [f"`{job.id}` {await self._when(job, 1)}: {job.name}" for job in jobs]
+        lines = [f"`{job.id}` {await self._when(job, 1)}: {title(job)}" for job in jobs]
         return "\n".join(lines)
 
     async def cancel(self, user: str, ref: str) -> str:
@@ -102,7 +109,7 @@ class Reminders:
         if len(found) != 1:
             return NO_SUCH
         await self.app.remove(found[0].id)
-        return f"Ended: {found[0].name}"
+        return f"Ended: {title(found[0])}"
 
     async def schedules_line(self, user: str, line: str) -> str:
         """``schedules``, or with ``cancel ID`` its end."""
@@ -130,7 +137,7 @@ class Reminders:
             when,
             acron_reminder,
             kwargs={"text": text},
-            name=one_line(text, 60),
+            name="Reminder",  # the text is said below it
             tz=self._tz,
             deliver=(target,),
             tags=(self._tag("user", user), self._tag("chat", chat)),
