@@ -17,12 +17,12 @@ from acron.integrations.reminders import Reminders
 
 try:
     from aiogram.filters import Command, CommandObject
-    from aiogram.types import Message
 except ImportError as error:
     raise missing("telegram", "aiogram") from error
 
 if TYPE_CHECKING:
     from aiogram import Dispatcher
+    from aiogram.types import Message
 
     from acron.app import Acron
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -77,7 +78,7 @@ class Reminders:
             following = parse(when, tz=self._tz, now=now, job_id=user).upcoming(now, 10)
         except ScheduleError as error:
             return one_line(f"{error}. {HOW}", 500)
-        gaps = (after - before for before, after in zip(following, following[1:], strict=False))
+        gaps = (after - before for before, after in pairwise(following))
         if min(gaps, default=self._shortest) < self._shortest:
             return f"That is too often: every {self._shortest.total_seconds():g} s at most."
         async with self._adding:  # two at once would both be the last that the quota allows

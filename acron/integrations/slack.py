@@ -15,15 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from acron.integrations import missing
 from acron.integrations.reminders import Reminders
 
-try:
-    from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncRespond
-except ImportError as error:
-    raise missing("slack", "slack-bolt") from error
-
 if TYPE_CHECKING:
+    from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncRespond
+
     from acron.app import Acron
 
 

@@ -40,13 +40,13 @@ def attach(application: _App, app: Acron, reminders: Reminders | None = None) ->
     _open_and_close(application, app)
     ours = reminders or Reminders(app, "telegram")
 
-    async def remind(update: Update, context: CallbackContext[Any, Any, Any, Any]) -> None:
+    async def remind(update: Update, _: CallbackContext[Any, Any, Any, Any]) -> None:
         if update.message is not None:
             user, chat = place(update.message)
             line = _rest(update.message)
             await update.message.reply_text(await ours.remind_line(user, chat, line))
 
-    async def schedules(update: Update, context: CallbackContext[Any, Any, Any, Any]) -> None:
+    async def schedules(update: Update, _: CallbackContext[Any, Any, Any, Any]) -> None:
         if update.message is not None:
             user, _ = place(update.message)
             line = _rest(update.message)

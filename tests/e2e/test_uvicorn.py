@@ -1,6 +1,6 @@
 """uvicorn with four workers on one store: each occurrence once, in one of them."""
 
-# ruff: noqa: ASYNC - nothing else is on the loop
+# ruff: noqa: ASYNC251 - nothing else is on the loop
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ PATIENCE = 40.0
 
 
 @contextmanager
-def uvicorn(where: Path, *target: str, **environ: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def uvicorn(
+    where: Path, *target: str, **environ: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Four workers that serve ``target``, as seen from the folder ``where``, and their URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

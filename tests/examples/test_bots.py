@@ -1,6 +1,6 @@
-"""The bots of the examples: real processes, with their real client libraries, on a server of ours."""
+"""The bots of the examples: real processes, with their real client libraries."""
 
-# ruff: noqa: ASYNC240 - nothing else is on the loop
+# ruff: noqa: ASYNC110, ASYNC220 - the loop has nothing else to do
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from tests.integrations.chats import interaction, serving, update
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from tests.integrations.chats import Platform
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 #: Reminders of other people in the Discord bot's store.
@@ -54,13 +56,12 @@ async def started(tmp_path: Path, *command: str, **environ: str) -> AsyncIterato
         log.close()
 
 
-async def told(platform: object, so: Callable[[list[str]], bool]) -> list[str]:
+async def told(platform: Platform, so: Callable[[list[str]], bool]) -> list[str]:
     """All that people saw, as soon as ``so``."""
-    seen: list[str] = platform.told  # type: ignore[attr-defined]
     async with asyncio.timeout(30):
-        while not so(seen):
+        while not so(platform.told):
             await asyncio.sleep(0.02)
-    return seen
+    return platform.told
 
 
 async def test_a_discord_bot_reminds_among_many_reminders(tmp_path: Path) -> None:

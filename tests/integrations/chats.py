@@ -140,13 +140,14 @@ def interaction(name: str, *, kind: int = 2, user: int = 42, **options: str) -> 
 
 def update(text: str, *, user: int = 42, topic: int | None = None, edited: bool = False) -> Any:
     """Somebody writes a command on Telegram."""
+    length = len(text.partition(" ")[0])
     message = {
         "message_id": 1,
         "date": 1,
         "chat": {"id": -100, "type": "supergroup", "title": "club"},
         "from": {"id": user, "is_bot": False, "first_name": "Ada"},
         "text": text,
-        "entities": [{"type": "bot_command", "offset": 0, "length": len(text.split()[0])}],
+        "entities": [{"type": "bot_command", "offset": 0, "length": length}],
     }
     if topic is not None:
         message |= {"message_thread_id": topic, "is_topic_message": True}

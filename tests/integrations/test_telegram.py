@@ -1,8 +1,7 @@
-"""python-telegram-bot's Application and aiogram's Dispatcher, with updates as Telegram sends them."""
+"""python-telegram-bot's Application and aiogram's Dispatcher, with updates as Telegram has them."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,7 @@ from acron.integrations import aiogram, telegram
 from tests.integrations.chats import update
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from acron import Acron
     from acron.testing import RecordingAdapter
@@ -100,7 +99,7 @@ async def test_hooks_that_were_there_are_called_and_see_the_app_closed_or_not_ye
 ) -> None:
     seen: list[tuple[str, bool]] = []
 
-    def hook(name: str) -> Callable[[Any], Awaitable[None]]:
+    def hook(name: str) -> Callable[[Any], Coroutine[Any, Any, None]]:
         async def note(_: Any) -> None:
             seen.append((name, app.node is not None))
 
@@ -127,4 +126,3 @@ async def test_an_application_that_could_not_begin_closes_the_app(
     assert app.node is not None
     await application.post_shutdown(application)
     assert app.node is None
-    await asyncio.sleep(0)
