@@ -18,7 +18,7 @@ from acron.integrations.reminders import Reminders
 try:
     from aiogram.filters import Command, CommandObject
 except ImportError as error:
-    raise missing("telegram", "aiogram") from error
+    raise missing("aiogram", "aiogram") from error
 
 if TYPE_CHECKING:
     from aiogram import Dispatcher

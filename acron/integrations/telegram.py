@@ -48,8 +48,7 @@ def attach(application: _App, app: Acron, reminders: Reminders | None = None) ->
 
     async def schedules(update: Update, _: CallbackContext[Any, Any, Any, Any]) -> None:
         if update.message is not None:
-            user, _ = place(update.message)
-            line = _rest(update.message)
+            user, line = place(update.message)[0], _rest(update.message)
             await update.message.reply_text(await ours.schedules_line(user, line))
 
     only = filters.UpdateType.MESSAGE  # an edited message would remind twice

@@ -42,14 +42,14 @@ PATIENCE = 40.0
 
 @contextmanager
 def uvicorn(
-    where: Path, *target: str, **environ: str
+    where: Path, *target: str, workers: str = "4", **environ: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Four workers that serve ``target``, as seen from the folder ``where``, and their URL."""
+    """Workers that serve ``target``, as seen from the folder ``where``, and their URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     path = os.pathsep.join(one for one in sys.path if one)
     env = {**os.environ, "PYTHONPATH": path, "ACRON_HOME": str(where / "home"), **environ}
-    command = [sys.executable, "-m", "uvicorn", *target, "--workers=4", f"--port={port}"]
+    command = [sys.executable, "-m", "uvicorn", *target, f"--workers={workers}", f"--port={port}"]
     log = (where / "log").open("w")
     process = subprocess.Popen(
         [*command, "--log-level=warning"], cwd=where, env=env, stderr=log, text=True
@@ -105,8 +105,8 @@ async def test_each_occurrence_once_with_four_workers(tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_memory_is_refused_to_four_workers(tmp_path: Path) -> None:
+def test_memory_is_refused_to_several_workers(tmp_path: Path) -> None:
     (tmp_path / "served.py").write_text(SITE)
-    with uvicorn(tmp_path, "served:web", SITE_STORE="memory://") as (process, _):
+    with uvicorn(tmp_path, "served:web", workers="2", SITE_STORE="memory://") as (process, _):
         process.wait(PATIENCE)  # the server gives up by itself
     assert "several workers cannot share a memory store" in (tmp_path / "log").read_text()
