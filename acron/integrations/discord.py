@@ -69,10 +69,8 @@ class Schedules(commands.Cog):
         return [app_commands.Choice(name=name, value=value) for name, value in fitting[:25]]
 
     async def _answer(self, interaction: _Interaction, text: str) -> None:
-        told = text if len(text) <= 2000 else f"{text[:1999]}…"
-        await interaction.followup.send(
-            told, ephemeral=True, allowed_mentions=discord.AllowedMentions.none()
-        )
+        nobody = discord.AllowedMentions.none()
+        await interaction.followup.send(text, ephemeral=True, allowed_mentions=nobody)
 
 
 def attach(

@@ -26,6 +26,8 @@ NO_SUCH = "You have no reminder of that name. `/schedules` lists yours."
 LONGEST = 1000
 #: Words that a schedule may have at most, where one line holds both schedule and text.
 WORDS = 16
+#: Reminders that one answer lists: it fits into one message anywhere.
+SHOWN = 12
 #: For how long a reminder that is over is kept, for its delivery to be tried again.
 KEPT = timedelta(days=1)
 
@@ -96,13 +98,14 @@ class Reminders:
         return await self.remind(user, chat, when, text) if when else HOW
 
     async def schedules(self, user: str) -> str:
-        """The reminders of ``user`` that are still to come."""
+        """The next reminders of ``user``, a line each."""
         jobs = await self.of(user)
         if not jobs:
             return f"You have no reminders. {HOW}"
         jobs.sort(key=lambda job: (job.next_fire_at is None, job.next_fire_at))
-        lines = [f"`{job.id}` {await self._when(job, 1)}: {title(job)}" for job in jobs]
-        return "\n".join(lines)
+        lines = [f"`{job.id}` {await self._when(job, 1)}: {title(job)}" for job in jobs[:SHOWN]]
+        more = [f"… and {len(jobs) - SHOWN} later ones"] if len(jobs) > SHOWN else []
+        return "\n".join(lines + more)
 
     async def cancel(self, user: str, ref: str) -> str:
         """End a reminder of ``user``: its id, or so much of it as is no other's of theirs."""

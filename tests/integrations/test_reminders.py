@@ -115,6 +115,15 @@ async def test_people_see_and_end_their_own_only(reminders: Reminders) -> None:
     assert "cancel ID" in await reminders.schedules_line("42", "drop all")
 
 
+async def test_a_list_fits_into_a_message(reminders: Reminders) -> None:
+    many = Reminders(reminders.app, "chat", quota=100)
+    for n in range(20):
+        await many.remind("42", "1", f"{n} 9 * * *", f"{n} " + "x" * 500)
+    told = await many.schedules("42")
+    assert len(told) < 2000
+    assert told.splitlines()[-1] == "… and 8 later ones"
+
+
 async def test_platforms_do_not_share_people(reminders: Reminders) -> None:
     other = Reminders(reminders.app, "telegram")
     await reminders.remind("42", "1", "every day at 9am", "tea")
