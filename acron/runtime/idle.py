@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from acron.contain import meant_for_us, text_of
+from acron.errors import ProviderDown
 from acron.text import one_line
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ async def _outcome(
     if task.done():
         return task.result()
     await asyncio.wait({task}, timeout=1.0)
-    return TimeoutError(f"no answer within {LAST:g} s")
+    return ProviderDown(f"the provider gave no answer within {LAST:g} s")
 
 
 async def _until_quiet(rt: Runtime, stopping: asyncio.Task[bool], seconds: float) -> None:

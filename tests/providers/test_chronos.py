@@ -123,8 +123,14 @@ async def test_a_portal_that_is_down_at_the_start_is_replaced(
         assert (await app.status()).provider == "inprocess"
         runs = await app.runs("beat")
         await world.call(provider, Armed("beat", EPOCH))
+        assert world.held() == {}
+        world.trouble = ""
+        await acron_time.advance(seconds=59)
+        assert (await app.status()).provider == "chronos"
+        assert set(world.held()) == {"beat"}
+        await world.call(provider, world.held()["beat"])
     assert len({run.scheduled_at for run in runs}) == len(runs) == 10
-    assert world.statuses == [503]
+    assert world.statuses == [503, 202]
 
 
 async def test_a_portal_that_goes_down_costs_no_instant(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acron import Acron, CronScheduler, RunState
+from acron.errors import ProviderDown
 from acron.providers.chronos_portal import PortalError
 from acron.stores.memory import MemoryStore
 from acron.testing.contracts.firing import EPOCH
@@ -124,6 +125,6 @@ async def test_a_signal_ends_it_though_the_provider_hangs(acron_time: VirtualTim
     os.kill(os.getpid(), signal.SIGTERM)
     await acron_time.advance(seconds=30)
     assert running.done()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(ProviderDown, match="no answer"):
         await running
     assert app.node is None  # what was opened is closed
