@@ -97,6 +97,7 @@ class Upkeep:
         self._age = timedelta(days=days)
         self._keep_runs = keep_runs
         self._pruned_at = float("-inf")
+        self._old_files = False  # there may be some
         self._orphans: frozenset[str] = frozenset()
         self._untold = False  # there may be incidents that a dead process has told nobody of
         self._overdue: frozenset[tuple[str, datetime | None]] = frozenset()
@@ -113,12 +114,20 @@ class Upkeep:
         if rt.armed_outside:  # then this look at the store is what a clean tick is elsewhere
             rt.pulse.success()
             await rt.pulse.beat(force=True)
-        if rt.clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL:
-            self._pruned_at = rt.clock.monotonic()
-            await rt.store.prune(rt.clock.now() - self._age, self._keep_runs)
-            self._untold = True
+        await self._forget()
         if self._untold:
             self._untold = await rt.alerter.look(rt.clock.now())
+
+    async def _forget(self) -> None:
+        rt = self._rt
+        before = rt.clock.now() - self._age
+        if rt.clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL:
+            self._pruned_at = rt.clock.monotonic()
+            self._untold = self._old_files = True
+            await rt.store.prune(before, self._keep_runs)
+        if self._old_files:
+            self._old_files = False  # what fails waits for the next hour
+            self._old_files = await rt.files.forget(before, self._keep_runs)
 
     async def _settle_orphans(self) -> None:
         """Runs that are ours in the store and that nobody here runs: a claim whose answer was
