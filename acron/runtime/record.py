@@ -28,6 +28,7 @@ from acron.model import (
 )
 from acron.specs import Command, Prompt
 from acron.text import cut, is_silent
+from acron.timetable import not_counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,8 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
             reason=outcome.skip,
             recorded_at=end.finished_at,
         )
+        if job is not None and run.batch is None:  # a backfill's was not counted
+            job = not_counted(job)
         return Decision(job, skips=(skip,), dropped=(run.id,))
     if job is None:
         return Decision(None, runs=(ended,))
