@@ -28,6 +28,7 @@ from acron.events import Event, Events
 from acron.functions import by_name
 from acron.manual import ManualWork
 from acron.model import Job, Node, RunState, Settings
+from acron.net import ANYWHERE, Guard
 from acron.process import until_signal
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
@@ -96,7 +97,7 @@ class Acron(ManualWork):
         self._live = LiveFiles()
         command = CommandAction(live=self._live)
         self._prompt = PromptAction(self._threads, command, self._newest_output)
-        http = HttpAction(allow_private=settings.http_allow_private)
+        http = HttpAction(guard=Guard(ANYWHERE if settings.http_allow_private else ()))
         self._actions = load_actions([self._call, command, self._prompt, http])
         self._adapters = {name: adapt(name, one) for name, one in (adapters or {}).items()}
         self._provider = provider

@@ -196,8 +196,8 @@ async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     said = ""
     start = 0
+    run = await app.get_run(run_id)
     for look in itertools.count(1):
-        run = await app.get_run(run_id)
         data = await live.read(run_id, start)
         if data:
             start += len(data)
@@ -209,6 +209,7 @@ async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str
         await asyncio.sleep(LOOK)
         if look % LOOKS == 0:
             await _check_alive(app, run)
+        run = await app.later(run)
     rest = _rest(run.output or "", said, start)
     if rest:
         yield rest

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from acron.abc import CronScheduler, Fired
 from acron.clock import SystemClock
 from acron.contain import meant_for_us, text_of
-from acron.errors import ConfigError, ProviderDown
+from acron.errors import ConfigError
 from acron.providers.chronos_portal import Portal, PortalError, fetch_keys
 from acron.providers.chronos_tokens import Keys, Verifier
 from acron.providers.chronos_webhook import Webhook
@@ -133,16 +133,6 @@ class ChronosCronScheduler(CronScheduler):
         mending = self._own(_contained(self._mend_for_ever(interval)), "mend")
         stopping.add_done_callback(lambda _: (following.cancel(), mending.cancel()))
 
-    async def ready(self) -> bool:
-        """Whether the scheduler answers. Raises ProviderDown."""
-        try:
-            await self._portal.held()
-        except PortalError as error:
-            raise ProviderDown(str(error)) from error
-        finally:
-            await self._portal.close()
-        return True
-
     async def stop(self) -> None:
         """End what runs here and let go of connections. What is armed stays armed, and what was
         fired last is armed again, if the scheduler is well: whoever stops us may count on it."""
@@ -179,6 +169,14 @@ class ChronosCronScheduler(CronScheduler):
         changed, cancel orphans. Fires at once what is overdue. Raises PortalError."""
         await self._look(firing)
         await self._mend(listing=True)
+
+    async def ready(self) -> bool:
+        """Whether the scheduler answers. Raises PortalError."""
+        try:
+            await self._portal.held()
+        finally:
+            await self._portal.close()
+        return True
 
     async def on_jobs_changed(self, *, firing: Firing) -> None:
         """Arm what has changed. Calls that come together are one look; failures are tried again
