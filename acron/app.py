@@ -209,7 +209,6 @@ class Acron(ManualWork):
             await self._begin(trigger=True, provider=InProcessCronScheduler())
             yield self._firing()
         finally:
-            await self.provider.stop()
             await self._close()
 
     @contextlib.asynccontextmanager

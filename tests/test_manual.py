@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acron import Acron, Command, InvalidJob, JobConflict, JobNotFound, Retry
+from acron import (
+    Acron,
+    Command,
+    InvalidJob,
+    JobConflict,
+    JobNotFound,
+    NodeNotFound,
+    Retry,
+    Run,
+)
 from acron.abc import Context  # noqa: TC001 (read at run time)
 from acron.backfill import MOST
-from acron.model import RunState, Settings
+from acron.model import Decision, RunState, Settings
 from acron.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from acron.model import Run
     from acron.testing import VirtualTime
 
 HOUR = timedelta(hours=1)
@@ -396,3 +404,16 @@ async def test_a_disk_that_takes_no_live_file_stops_no_run(
         run = await app.run_now("job", wait=True)
     assert (run.state, run.output) == (RunState.SUCCEEDED, "one\n")
     assert "no live output" in caplog.text
+
+
+async def test_following_what_a_dead_process_had_ends(acron_time: VirtualTime) -> None:
+    app = Acron("memory://", clock=acron_time.clock)
+    async with app.attached():
+        job = await app.add("every 1h", Command("true"), id="job")
+        now = acron_time.now()
+        lost = Run(
+            id="r1", job_id="job", due_at=now, state=RunState.RUNNING, token=1, node="it-is-gone"
+        )
+        await app.store.write(["job"], lambda *_: Decision(job, runs=(lost,)), now)
+        with pytest.raises(NodeNotFound, match="r1 was cut short"):
+            await anext(app.follow("r1"))

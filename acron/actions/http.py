@@ -95,7 +95,7 @@ class HttpAction(Action):
                 status, text = await self._fetch(spec, headers)
         except TimeoutError as error:
             raise ActionFailed(f"no answer within {bound:g} s") from error
-        except (ClientError, OSError, ValueError) as error:
+        except (ClientError, OSError, ValueError, _NoWay) as error:
             raise ActionFailed(_hidden(_why(error), secrets)) from error
         output = _hidden(text, secrets) if text.strip() else None
         if status not in spec.expect if spec.expect else status >= 400:
@@ -118,7 +118,7 @@ class HttpAction(Action):
             url, before = _joined(url, to, self._guard), url
             if url.origin() != before.origin():
                 sent = {**sent, "headers": {}}
-        raise ActionFailed(f"redirected more than {REDIRECTS} times")
+        raise _NoWay(f"redirected more than {REDIRECTS} times")
 
     def _open(self) -> aiohttp.ClientSession:
         """One session for all requests, so that connections are kept."""
@@ -223,12 +223,13 @@ def _body(body: Any) -> dict[str, Any]:
 # --- what comes back -----------------------------------------------------------------------------
 
 
+class _NoWay(Exception):
+    """Where a redirect leads; the words may repeat what was sent."""
+
+
 async def _text(answer: aiohttp.ClientResponse) -> str:
     said = Excerpt(OUTPUT_LIMIT)
-    try:
-        decoder = codecs.getincrementaldecoder(answer.charset or "utf-8")("replace")
-    except LookupError:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder = _decoder(answer.charset or "utf-8")
     left = LARGEST
     async for data in answer.content.iter_any():
         said.add(decoder.decode(data[:left]))
@@ -240,14 +241,22 @@ async def _text(answer: aiohttp.ClientResponse) -> str:
     return str(said)
 
 
+def _decoder(charset: str) -> codecs.IncrementalDecoder:
+    """Of Python's codecs only those of text: bz2, which is one too, could fill the memory."""
+    try:
+        b"\xff".decode(charset, "replace")
+        return codecs.getincrementaldecoder(charset)("replace")
+    except (LookupError, ValueError):
+        return codecs.getincrementaldecoder("utf-8")("replace")
+
+
 def _joined(url: URL, to: str, guard: Guard) -> URL:
     from yarl import URL  # noqa: PLC0415 (aiohttp brings it)
 
     try:
         joined = guard.checked_url(url.join(URL(to)))
     except BadUrl as error:
-        message = f"redirected to {one_line(to, 200)}, which is no web address"
-        raise ActionFailed(message) from error
+        raise _NoWay(f"redirected to {one_line(to, 200)}, which is no web address") from error
     if joined.user is not None or joined.password is not None:
         return joined.with_user(None)
     return joined
@@ -258,5 +267,7 @@ def _why(error: BaseException) -> str:
     inner = getattr(error, "os_error", None) or error
     if isinstance(inner, PrivateAddress):
         return f"{inner} (the setting http_allow_private lets jobs ask it)"
+    if isinstance(inner, _NoWay):
+        return str(inner)
     text = str(error) or type(error).__name__
     return one_line(f"{type(error).__name__}: {text}", 500)

@@ -186,9 +186,6 @@ class Runtime:
 
     async def tick(self) -> int:
         self._supervisor.sign_of_life()
-        if self.pulse.watch_clock():
-            self._serve_anew()
-            self._looked_at = min(self._looked_at, self.clock.now())
         try:
             started = await self.claim_due()
         except BaseException as error:
@@ -211,6 +208,9 @@ class Runtime:
         durable all the same, and its runs must then start."""
 
         async def contained() -> int | BaseException:
+            if self.pulse.watch_clock():
+                self._serve_anew()
+                self._looked_at = min(self._looked_at, self.clock.now())
             try:
                 async with self._claiming:
                     return await fire.fire_due(self, only=only, late=late, taken=taken)

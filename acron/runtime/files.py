@@ -80,6 +80,8 @@ def _copy(sources: tuple[str, ...], folder: Path) -> tuple[tuple[str, ...], list
             _copy_one(Path(source), folder, name)
         except OSError as error:
             faults.append(one_line(f"{base}: {error.strerror or error}"))
+        except ValueError as error:  # a NUL, or what is no Unicode
+            faults.append(one_line(f"{base}: no name of a file: {error}"))
         else:
             names.append(name)
     return tuple(names), faults

@@ -53,6 +53,9 @@ class Site:
             return web.Response(status=int(status), headers={"Location": to}, text="over there")
         if what == "echo":
             return web.Response(text=request.headers.get("Authorization", ""))
+        if what == "send-away":  # to no web address, with what it was told
+            away = f"ftp://{request.headers.get('Authorization', '')}"
+            return web.Response(status=302, headers={"Location": away})
         if what == "many":
             return web.Response(body=b"x" * int(more))
         if what == "latin":
@@ -216,7 +219,14 @@ async def test_a_long_answer_is_cut(
 
 
 @pytest.mark.parametrize(
-    "charset,text", [("charset=latin-1", "café"), ("charset=moon", "caf�"), ("a=b", "caf�")]
+    "charset,text",
+    [
+        ("charset=latin-1", "café"),
+        ("charset=moon", "caf�"),
+        ("a=b", "caf�"),
+        ("charset=bz2", "caf�"),  # of Python's codecs, only those of text
+        ("charset=idna", "caf�"),
+    ],
 )
 async def test_the_charset_is_heeded(
     site: Site, action: HttpAction, charset: str, text: str
@@ -366,3 +376,13 @@ def test_acron_starts_without_aiohttp() -> None:
 
     code = "import sys, acron; acron.Acron('memory://'); sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+async def test_a_redirect_that_repeats_a_secret_tells_none(site: Site) -> None:
+    action = HttpAction(guard=Guard(ANYWHERE), environ={"KEY": "canary-of-the-key"})
+    try:
+        with pytest.raises(ActionFailed, match="no web address") as failed:
+            await run(action, Http(f"{site.url}/send-away", headers={"Authorization": "$KEY"}))
+    finally:
+        await action.close()
+    assert "canary" not in str(failed.value)

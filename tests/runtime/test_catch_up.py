@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acron import Acron, Context, RunState
+from acron import Acron, Command, Context, RunState
+from acron import timetable as timetable_module
 from acron.abc import CronScheduler, Fired, Firing
 from acron.errors import JobNotFound
 from acron.events import Skipped
 from acron.model import Settings, SkipReason
 from acron.runtime.claim import AT_ONCE, Spread
+from acron.schedules import Calendar
 from acron.stores.memory import MemoryStore
 from acron.testing.clock import START
+from acron.timetable import CALENDARS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -408,3 +411,37 @@ async def test_a_retry_that_is_irrelevant_ends_as_cancelled(acron_time: VirtualT
         assert (await app.get("chime")).failures == 0
     assert (first.state, second.state) == (RunState.FAILED, RunState.CANCELLED)
     assert second.error == "no longer relevant"
+
+
+async def test_a_machine_that_slept_is_noticed_by_a_trigger_too(acron_time: VirtualTime) -> None:
+    app = make(acron_time)
+    app._provider = Armed()
+
+    @app.job("every 1h", catch_up="none", grace=60)
+    async def chime() -> None: ...
+
+    async with app:
+        await acron_time.advance(minutes=30)
+        acron_time.jump_clock(HOUR)
+        assert await app._firing().fire("chime") is not Fired.CLAIMED
+        assert [skip.reason for skip in await app.skips("chime")] == ["misfire"]
+        assert await app.runs("chime") == []
+
+
+async def test_a_start_that_cannot_be_told_stops_no_sibling(
+    acron_time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    monkeypatch.setitem(CALENDARS, "off", Calendar(["2026-12-25"], name="off"))
+    async with make(acron_time, store).attached() as writer:
+        await writer.add("@reboot | every day at 9am except off", Command("true"), id="bad")
+        await writer.add("@reboot", Command("echo up"), id="good")
+    monkeypatch.delitem(CALENDARS, "off")
+    timetable_module._timetable.cache_clear()
+    app = make(acron_time, store)
+    async with app:
+        await acron_time.advance(seconds=1)
+        assert [run.job_id for run in await app.runs()] == ["good"]
+        bad = await app.get("bad")
+    assert bad.state == "error"
+    assert "off" in (bad.error or "")
