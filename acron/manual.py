@@ -207,9 +207,9 @@ async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str
         if run.state.ended:
             break
         await asyncio.sleep(LOOK)
+        run = await app.later(run)
         if look % LOOKS == 0:
             await _check_alive(app, run)
-        run = await app.later(run)
     rest = _rest(run.output or "", said, start)
     if rest:
         yield rest

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acron import Acron, Command, InvalidJob, JobConflict, JobNotFound, NodeNotFound, Retry
+from acron import (
+    Acron,
+    Command,
+    InvalidJob,
+    JobConflict,
+    JobNotFound,
+    NodeNotFound,
+    Retry,
+    Run,
+)
 from acron.abc import Context  # noqa: TC001 (read at run time)
 from acron.backfill import MOST
-from acron.model import Decision, Run, RunState, Settings
+from acron.model import Decision, RunState, Settings
 from acron.stores.memory import MemoryStore
 
 if TYPE_CHECKING:

@@ -256,8 +256,7 @@ def _joined(url: URL, to: str, guard: Guard) -> URL:
     try:
         joined = guard.checked_url(url.join(URL(to)))
     except BadUrl as error:
-        message = f"redirected to {one_line(to, 200)}, which is no web address"
-        raise _NoWay(message) from error
+        raise _NoWay(f"redirected to {one_line(to, 200)}, which is no web address") from error
     if joined.user is not None or joined.password is not None:
         return joined.with_user(None)
     return joined
