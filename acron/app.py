@@ -38,6 +38,7 @@ from acron.runtime.standing import drain_node, newer_code
 from acron.stores import open_store
 from acron.threads import Threads
 from acron.timetable import name_calendars
+from acron.workers import only_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -213,9 +214,13 @@ class Acron(ManualWork):
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
-        """For ASGI apps: ``FastAPI(lifespan=app.lifespan)``."""
-        async with self:
-            yield
+        """For ASGI apps: ``FastAPI(lifespan=app.lifespan)``. Several workers share a store, but
+        not memory: raises ConfigError."""
+        address = store_url(self.settings) if self._given is None else self._given.address
+        in_memory = address.startswith("memory:")
+        with only_worker(self.home) if in_memory else contextlib.nullcontext():
+            async with self:
+                yield
 
     async def run(self, *, until_idle: float | None = None) -> None:
         """Open, fire until SIGINT, SIGTERM or SIGHUP, drain. A second signal ends at once.
