@@ -7,6 +7,7 @@ import codecs
 import os
 import re
 import socket
+from functools import cached_property
 from importlib.util import find_spec
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
@@ -73,10 +74,15 @@ class HttpAction(Action):
         return "http"
 
     def offers(self) -> Collection[str]:
-        return ("http",) if find_spec("aiohttp") else ()
+        return ("http",) if self._installed else ()
+
+    @cached_property
+    def _installed(self) -> bool:
+        # Looked for once: every claim asks, and a search goes through all of ``sys.path``.
+        return find_spec("aiohttp") is not None
 
     def check(self, spec: Http) -> None:
-        if not find_spec("aiohttp"):
+        if not self._installed:
             raise InvalidJob(_MISSING, where="$.http")
         check(spec)
 
