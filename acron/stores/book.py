@@ -53,19 +53,13 @@ class Book(Ledger):
         super().__init__()
         self.jobs: dict[str, Job] = {}
         self.token = 0
-        self._built: Agenda | None = None
+        self._built: Agenda | None = Agenda(self._row_of)
         self._moved: set[str] = set()  # jobs that may have rows where they belong no more
         self.index = Index(self.jobs)
 
     @property
-    def planned(self) -> bool:
-        """Whether there is an agenda to keep in step."""
-        return self._built is not None
-
-    @property
     def _agenda(self) -> Agenda:
-        """What is due, built from what is stored when it is first asked for: whoever only reads
-        a file never needs it."""
+        """What is due; built from what is stored when it is asked for, after a ``sweep``."""
         agenda = self._built
         if agenda is None:
             agenda = self._built = Agenda(self._row_of)
@@ -337,9 +331,11 @@ class Book(Ledger):
         return news
 
     def take_in(self, jobs: Iterable[Job], token: int) -> None:
-        """``apply`` for jobs alone, while there is no agenda yet."""
+        """``apply`` for very many jobs and nothing else. Agenda and indices are built when they
+        are asked for: whoever only reads a file never needs them."""
         self.jobs.update([(job.id, job) for job in jobs])
         self.index.forget()
+        self.sweep()
         self.token = max(self.token, token)
 
     def _put_job(self, job_id: str, old: Job | None, job: Job | None) -> None:
