@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from acron.model import Decision, Due, End, Job, Run, RunState
 from acron.stores.agenda import Agenda
 from acron.stores.dead import DIED, adopted, inherited, removal
-from acron.stores.index import Index
+from acron.stores.index import Index, only_progressed, relocated
 from acron.stores.lanes import Lanes, is_news, rank
 from acron.stores.ledger import PENDING, RUNNING, Ledger
 
@@ -339,8 +339,14 @@ class Book(Ledger):
         self.token = max(self.token, token)
 
     def _put_job(self, job_id: str, old: Job | None, job: Job | None) -> None:
-        self.index.moved(job_id, old, job)
         agenda = self._built
+        if job is not None and old is not None and only_progressed(old, job):
+            self.jobs[job_id] = job
+            due = job.due_at
+            if due is not None and agenda is not None and old.due_at != due:
+                agenda.push(job.action.needs, (due, rank(job), job_id, ""))
+            return
+        self.index.moved(job_id, old, job)
         if job is None:
             self.jobs.pop(job_id, None)
             if agenda is not None:
@@ -349,7 +355,7 @@ class Book(Ledger):
         self.jobs[job_id] = job
         if agenda is None:
             return
-        if old is not None and _moved(old, job):
+        if old is not None and relocated(old, job):
             self._moved.add(job_id)
             old = None  # its rows are to be found under the new need, and in another place
         if old is None:
@@ -404,13 +410,6 @@ def _still_due(decision: Decision, row: Row) -> bool:
     return run_id not in decision.dropped and all(
         run.id != run_id or (run.state is PENDING and run.due_at == due_at) for run in decision.runs
     )
-
-
-def _moved(old: Job, new: Job) -> bool:
-    """Whether the rows of a job belong elsewhere now."""
-    if old.action is not new.action and old.action.needs != new.action.needs:
-        return True
-    return old.policy is not new.policy and old.policy.priority != new.policy.priority
 
 
 def _pending(job: Job, run: Run) -> Row:

@@ -87,3 +87,21 @@ def _retag(
             tagged.pop(tag, None)
     for tag in after:
         tagged.setdefault(tag, set()).add(job_id)
+
+
+def only_progressed(old: Job, new: Job) -> bool:
+    """Whether a job has but fired or ended: what it is found by is the very same."""
+    return (
+        old.action is new.action
+        and old.policy is new.policy
+        and old.incidents is new.incidents
+        and old.tags is new.tags
+        and old.name is new.name
+    )
+
+
+def relocated(old: Job, new: Job) -> bool:
+    """Whether the rows of a job belong elsewhere now."""
+    if old.action is not new.action and old.action.needs != new.action.needs:
+        return True
+    return old.policy is not new.policy and old.policy.priority != new.policy.priority

@@ -126,22 +126,19 @@ class Ledger:
         opened = self.open.get(job_id)
         if run.key is not None:
             self._keep_lane(run.key, run)
-        if state is PENDING:
+        waits = state is PENDING
+        if waits:
             self.pending[run_id] = run
+        else:
+            if run_id not in self.runs:
+                self._begin(run)
+            self.runs[run_id] = run
+        if waits or state is RUNNING:
             if opened is None:
                 self.open[job_id] = {run_id: run}
             else:
                 opened[run_id] = run
-            return True
-        if run_id not in self.runs:
-            self._begin(run)
-        self.runs[run_id] = run
-        if state is RUNNING:
-            if opened is None:
-                self.open[job_id] = {run_id: run}
-            else:
-                opened[run_id] = run
-            return False
+            return waits
         if opened is not None and opened.pop(run_id, None) is not None and not opened:
             del self.open[job_id]
         first, end = self._ends_from, run.finished_at
