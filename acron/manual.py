@@ -189,8 +189,8 @@ async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     said = ""
     start = 0
+    run = await app.get_run(run_id)
     while True:
-        run = await app.get_run(run_id)
         data = await live.read(run_id, start)
         if data:
             start += len(data)
@@ -200,6 +200,7 @@ async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str
         if run.state.ended:
             break
         await asyncio.sleep(LOOK)
+        run = await app.later(run)
     rest = _rest(run.output or "", said, start)
     if rest:
         yield rest

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules, of stores.
 VERBS = (
-    *("run", "status", "tick", "nodes", "drain"),
+    *("run", "status", "doctor", "tick", "nodes", "drain", "mcp"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
     *("run-now", "backfill", "cancel", "runs", "output", "deliveries", "incidents"),
     *("next", "explain", "simulate", "demo"),
@@ -35,9 +35,11 @@ _MODULES = {
     "calendar": ("next", "explain"),
     "daemon": ("run", "status", "tick"),
     "demo": ("demo",),
+    "doctor": ("doctor",),
     "forecast": ("simulate",),
     "incidents": ("incidents",),
     "jobs": ("add", "list", "show", "edit"),
+    "mcp": ("mcp",),
     "moving": ("export", "import"),
     "nodes": ("nodes", "drain"),
     "pausing": ("pause", "resume", "remove"),

@@ -38,8 +38,17 @@ def simulate(
 ) -> None:
     """Draw when all jobs will fire: load by the hour, collisions, changes of the clock.
 
-    Nothing runs.
+    Nothing runs. With --app the program's own functions do, in virtual time, on a copy of its
+    jobs: told is what would be sent. Exit code 1 when a run failed.
     """
+    if target.app is not None:
+        from acron.cli.rehearse import tell_rehearsal  # noqa: PLC0415 (the test harness is slow)
+
+        app = target.acron()
+        place = zone_name(tz) if tz else app.tz
+        since = None if start is None else instant(start, place)
+        tell_rehearsal(app, days, since, place, as_json=as_json)
+        return
 
     async def work(app: Acron) -> tuple[list[Job], tuple[str, ...], datetime, str]:
         jobs = [job async for job in app.jobs()]

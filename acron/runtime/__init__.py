@@ -25,7 +25,7 @@ from acron.runtime.claim import Spread
 from acron.runtime.deliver import Deliverer
 from acron.runtime.files import Files
 from acron.runtime.hooks import Hooks
-from acron.runtime.keepers import Listener, Sweep, Upkeep, keep
+from acron.runtime.keepers import Listener, Notifier, Sweep, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
@@ -284,7 +284,8 @@ class Runtime:
         await self.recover()
         await self.pulse.beat(force=True)
         self.watchdog.start()
-        listener = Listener(self, settings.interval)
+        notifier = Notifier(self, lambda: self._supervisor.provider)
+        listener = Listener(self, settings.interval, notifier.heard)
         upkeep = Upkeep(self, settings.interval, settings.retention_days, settings.retention_runs)
         self._keepers = [
             asyncio.create_task(keep(self, listener.step, "news"), name="acron-listener"),
@@ -297,6 +298,8 @@ class Runtime:
                 asyncio.create_task(keep(self, sweep.step, "sweep"), name="acron-sweep")
             )
         if trigger:
+            told = keep(self, notifier.step, "news to the provider")
+            self._keepers.append(asyncio.create_task(told, name="acron-notifier"))
             await boot(self)
             self._do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
 

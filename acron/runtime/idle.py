@@ -23,8 +23,9 @@ async def fire_until_idle(
     rt: Runtime, provider: CronScheduler, stop: asyncio.Event, seconds: float
 ) -> None:
     """Return when ``stop`` is set, or when nothing has run for ``seconds`` and nothing is due in
-    as many. ``provider`` is armed first, so that a crash costs no instant, and last: what it
-    raises then is raised, because nobody would call us again."""
+    as many. ``provider`` is armed first, so that after a crash we are called for what was known
+    then (what is due later of a job whose armed instant was fired here, waits for the next start),
+    and last: what it raises then is raised, because nobody would call us again."""
     await rt.tick()
     try:
         await provider.reconcile(firing=rt)

@@ -122,6 +122,10 @@ async def test_a_portal_that_is_down_at_the_start_is_replaced(
         assert (await app.status()).provider == "inprocess"
         runs = await app.runs("beat")
         await world.call(provider, Armed("beat", EPOCH))
+        world.trouble = ""
+        await acron_time.advance(minutes=1)
+        assert (await app.status()).provider == "chronos", "it takes back"
+        assert [one.job_id for _, one in world.held().items()] == ["beat"]
     assert len({run.scheduled_at for run in runs}) == len(runs) == 10
     assert world.statuses == [503]
 
