@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from msgspec import Struct
 
@@ -159,6 +159,9 @@ class Store(ABC):
     raised. ``mint()`` gives the next fencing token: from one sequence for the whole store, never
     given twice, always larger than any before. The store never reads a clock.
     Failures are raised as ``StoreError``, and then nothing has changed."""
+
+    #: Rows that one claim is asked for, at most: what shares a commit, and holds up the loop.
+    batch: ClassVar[int] = 500
 
     @property
     @abstractmethod

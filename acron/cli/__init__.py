@@ -9,26 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import typer
 
-from acron.cli import (  # noqa: F401 (each declares verbs)
-    backfill,
-    calendar,
-    daemon,
-    demo,
-    doctor,
-    forecast,
-    incidents,
-    jobs,
-    mcp,
-    moving,
-    nodes,
-    pausing,
-    runs,
-)
-from acron.cli.base import Usage, app
+from acron.cli.base import VALUED, Usage, app
 from acron.errors import AcronError, InvalidJob
 from acron.text import one_line
 
@@ -43,7 +29,43 @@ VERBS = (
     *("next", "explain", "simulate", "demo"),
     *("export", "import"),
 )
-app.registered_commands.sort(key=lambda one: VERBS.index(one.name or ""))
+#: The modules that declare them.
+_MODULES = {
+    "backfill": ("backfill",),
+    "calendar": ("next", "explain"),
+    "daemon": ("run", "status", "tick"),
+    "demo": ("demo",),
+    "doctor": ("doctor",),
+    "forecast": ("simulate",),
+    "incidents": ("incidents",),
+    "jobs": ("add", "list", "show", "edit"),
+    "mcp": ("mcp",),
+    "moving": ("export", "import"),
+    "nodes": ("nodes", "drain"),
+    "pausing": ("pause", "resume", "remove"),
+    "runs": ("run-now", "cancel", "runs", "output", "deliveries"),
+}
+
+
+def declare(args: Sequence[str]) -> None:
+    """Import the module of the verb in ``args``, or of all verbs when it is not plain which that
+    is: to import them all takes longer than most verbs."""
+    verb = _verb(args)
+    for module, verbs in _MODULES.items():
+        if verb is None or verb in verbs:
+            import_module(f"acron.cli.{module}")
+    app.registered_commands.sort(key=lambda one: VERBS.index(one.name or ""))
+
+
+def _verb(args: Sequence[str]) -> str | None:
+    """The verb that stands behind the global options, if it is one."""
+    left = iter(args)
+    for arg in left:
+        if arg in VALUED:
+            next(left, None)
+        elif not arg.startswith("--") or arg.partition("=")[0] not in VALUED:
+            return arg if arg in VERBS else None
+    return None
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -54,6 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if args is None else args)
     try:
         _refuse_bytes(given)
+        declare(given)
         command = typer.main.get_command(app)
         code = command.main(args=given, prog_name="acron", standalone_mode=False)
         sys.stdout.flush()

@@ -39,6 +39,9 @@ _WHERE = {
 }
 
 
+#: The global options that have a value.
+VALUED = frozenset(flag for flag, *_ in _WHERE.values())
+
 #: What a verb gets from us, and typer need not know.
 _OURS = {"target", "fields", "return"}
 

@@ -89,18 +89,18 @@ class Decider:
         self.doubted: set[str] = set()
 
     def __call__(self, due: Due, mint: Callable[[], int]) -> Decision | None:
-        decision = (
-            self._instant(due.job, due.live, mint)
-            if due.run is None
-            else self._pending(due.job, due.run, due.live, mint)
-        )
+        job, run = due.job, due.run
+        if run is None:
+            decision = self._instant(job, due.live, mint)
+        else:
+            decision = self._pending(job, run, due.live, mint)
         if decision is None:
             self.held += 1
             return None
         if self._blocks:
             decision = self._excused(decision)
-        if due.run is None and (due.job.incidents or decision.skips):
-            decision = self._incidents(due.job, decision)
+        if run is None and (job.incidents or decision.skips):
+            decision = self._incidents(job, decision)
         return decision
 
     def _excused(self, decision: Decision) -> Decision:
@@ -160,20 +160,21 @@ class Decider:
             return Decision(replace(job, error=why))
         if due.instant is None:
             return Decision(_advanced(job, schedule, due), skips=due.skips)
-        if job.policy.repeat is not None and job.fired >= job.policy.repeat:
+        policy, now = job.policy, self._now
+        if policy.repeat is not None and job.fired >= policy.repeat:
             return Decision(replace(job, next_fire_at=None, completed=True))
-        if not _room(job, live):
+        if live and not _room(job, live):
             if self._doubt(live):
                 return None
-            if job.policy.overlap == "replace":
+            if policy.overlap == "replace":
                 return self._replace(job, live)
             return self._overlap(job, schedule, due)
         if due.instant < self._since and self._spread is not None:
             start_at = self._put_off(job, schedule, self._spread)
-            if start_at > self._now:
+            if start_at > now:
                 return Decision(replace(job, next_fire_at=start_at))
         token = mint()
-        due_at = fire_at(job, due.instant)
+        due_at = fire_at(job, due.instant) if policy.jitter else due.instant
         run = Run(
             id=f"r{token}",
             job_id=job.id,
@@ -182,9 +183,9 @@ class Decider:
             state=RUNNING,
             token=token,
             node=self._node,
-            started_at=self._now,
+            started_at=now,
             lateness=self._lateness(due_at),
-            key=job.policy.key,
+            key=policy.key,
         )
         started = _advanced(job, schedule, due, started=due.instant)
         return Decision(started, runs=(run,), skips=due.skips)
@@ -231,8 +232,7 @@ class Decider:
         return bool(doubted)
 
     def _lateness(self, due_at: datetime) -> float:
-        late = (self._now - due_at).total_seconds()
-        return late if late > 0 else 0.0
+        return (self._now - due_at).total_seconds() if self._now > due_at else 0.0
 
 
 def _room(job: Job, live: tuple[Run, ...]) -> bool:
@@ -244,13 +244,18 @@ def _room(job: Job, live: tuple[Run, ...]) -> bool:
 
 def _advanced(job: Job, schedule: Schedule, due: Owed, *, started: datetime | None = None) -> Job:
     """The job past ``due``. An ``@reboot`` has nothing following, and stays scheduled."""
+    policy = job.policy
     fired = job.fired + (started is not None)
-    over = job.policy.repeat is not None and fired >= job.policy.repeat
+    over = policy.repeat is not None and fired >= policy.repeat
     following = None if over else due.following
+    if following is not None and policy.jitter:
+        next_fire_at: datetime | None = fire_at(job, following)
+    else:
+        next_fire_at = following
     return replace(
         job,
         cursor=due.cursor,
-        next_fire_at=None if following is None else fire_at(job, following),
+        next_fire_at=next_fire_at,
         last_fire_at=started or job.last_fire_at,
         fired=fired,
         completed=over or (following is None and not schedule.on_start),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import datetime  # noqa: TC003 (msgspec reads the annotations)
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from acron.model import Skip, SkipReason
 from acron.timetable import TICK, fire_at, grace, starts_each
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from acron.model import Job
     from acron.schedules import Schedule
 
 
-class Owed(NamedTuple):
+class Owed(Struct, frozen=True, gc=False):
     """``instant`` may start (None: nothing may); with it ``skips`` are recorded.
 
     ``cursor`` is where the job then stands, ``following`` the next instant on the lattice.
@@ -33,11 +35,14 @@ def owed(job: Job, schedule: Schedule, now: datetime, since: datetime) -> Owed:
     acron began to serve without a break: only the part of a delay that lies before it counts
     against ``grace``, because what acron itself made wait is never called a misfire.
     """
-    first = _first(job, schedule)
+    cursor = job.cursor
+    first = None if cursor is None else schedule.next_after(cursor)
+    if schedule.on_start or first is None:
+        first = _first(job, schedule, first)
     if first > now:  # a calendar or a zone's rules have changed since it was computed
         return Owed(None, (), job.cursor or now, first)
     following = schedule.next_after(first)
-    if following is None or fire_at(job, following) > now:
+    if following is None or following > now or fire_at(job, following) > now:
         due = Owed(first, (), first, following)
         return due if first >= since else _judge(job, schedule, due, now, since)
     if starts_each(job):
@@ -48,10 +53,9 @@ def owed(job: Job, schedule: Schedule, now: datetime, since: datetime) -> Owed:
     return _judge(job, schedule, Owed(newest, skips, newest, following), now, since)
 
 
-def _first(job: Job, schedule: Schedule) -> datetime:
-    """The oldest instant not dealt with. An ``@reboot`` is due when acron starts, wherever the
-    rest of its schedule stands."""
-    first = None if job.cursor is None else schedule.next_after(job.cursor)
+def _first(job: Job, schedule: Schedule, first: datetime | None) -> datetime:
+    """The oldest instant not dealt with, if ``first`` is what follows the cursor. An ``@reboot``
+    is due when acron starts, wherever the rest of its schedule stands."""
     if schedule.on_start and job.next_fire_at is not None:
         return job.next_fire_at if first is None else min(first, job.next_fire_at)
     if first is None:
@@ -79,7 +83,7 @@ def _judge(job: Job, schedule: Schedule, owed: Owed, now: datetime, since: datet
     missed = Skip(
         job_id=job.id, scheduled_at=owed.instant, reason=SkipReason.MISFIRE, recorded_at=now
     )
-    return owed._replace(instant=None, skips=(*owed.skips, missed))
+    return replace(owed, instant=None, skips=(*owed.skips, missed))
 
 
 def _all(job: Job, schedule: Schedule, first: datetime, now: datetime) -> Owed:

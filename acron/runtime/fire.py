@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from acron.runtime import Runtime
 
 RUNNING = RunState.RUNNING  # an enum's member costs a look-up each time
-#: Rows in one claim; larger ones would hold the store, and the loop, for too long.
-BATCH = 500
 
 
 async def fire_due(
@@ -38,7 +36,7 @@ async def fire_due(
     spread = rt.spread if only is None else None  # who names a job means it now
     while True:
         now = rt.clock.now()
-        room = min(rt.free, BATCH)
+        room = min(rt.free, rt.store.batch)
         if room <= 0:
             rt.looked(now, held=True)
             return started

@@ -24,6 +24,8 @@ STOP_TIMEOUT = 5.0
 #: Seconds from a failure to the first question whether the provider is ready again, which doubles
 #: with each that is denied, up to the second.
 FIRST_TRY, LAST_TRY = 1.0, 30.0
+#: Two readings of a clock that differ by no more are the same.
+_SAME = 1e-3
 #: A provider that served for so many seconds has come back for good.
 STEADY = 60.0
 
@@ -54,12 +56,12 @@ class Supervisor:
         self._trouble = trouble
         self._armed = False
         self.armed_outside = False  # ``start`` has returned, and others hold the instants
-        self._sign = asyncio.Event()
+        self._heard_at = 0.0  # monotonic
 
     def sign_of_life(self, *, armed: bool = False) -> None:
         """The runtime calls this when the provider used ``Firing``."""
         self._armed = self._armed or armed
-        self._sign.set()
+        self._heard_at = self._clock.monotonic()
 
     async def serve(self, stop_event: asyncio.Event, firing: Firing, interval: float) -> None:
         """Until ``stop_event``: pull the trigger by the provider, and by the fallback while the
@@ -146,17 +148,16 @@ class Supervisor:
     async def _watch(
         self, task: asyncio.Task[str | None], stopping: asyncio.Task[bool], interval: float
     ) -> str | None:
+        patience = 2 * interval + 1.0
+        self._heard_at = self._clock.monotonic()
         while True:
-            self._sign.clear()
-            sign = asyncio.create_task(self._sign.wait())
-            try:
-                done, _ = await asyncio.wait(
-                    {task, stopping, sign},
-                    timeout=None if self._armed else 2 * interval + 1.0,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-            finally:
-                sign.cancel()
+            # One timer a silence, and none for each tick: it is looked at when it has run out.
+            silent = self._clock.monotonic() - self._heard_at
+            done, _ = await asyncio.wait(
+                {task, stopping},
+                timeout=None if self._armed else max(patience - silent, _SAME),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
             if stopping in done:
                 return None
             if task in done:
@@ -165,8 +166,9 @@ class Supervisor:
                     self.armed_outside = True
                     await stopping
                 return why if why is not None or self._armed else "returned without having armed"
-            if not done:
-                return f"gave no sign of life for {2 * interval + 1.0:g} s"
+            silent = self._clock.monotonic() - self._heard_at
+            if not done and not self._armed and silent >= patience - _SAME:
+                return f"gave no sign of life for {patience:g} s"
 
     async def _start(
         self, stop_event: asyncio.Event, firing: Firing, interval: float

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from acron.model import Decision, Due, End, Job, Run, RunState
 from acron.stores.agenda import Agenda
 from acron.stores.dead import DIED, adopted, inherited, removal
-from acron.stores.index import Index
+from acron.stores.index import Index, only_progressed, relocated
 from acron.stores.lanes import Lanes, is_news, rank
 from acron.stores.ledger import PENDING, RUNNING, Ledger
 
@@ -47,15 +47,30 @@ class Changes(Struct):
 class Book(Ledger):
     """Jobs, runs, skips and what is due, with the transactions of ``Store`` as functions."""
 
-    __slots__ = ("_agenda", "_moved", "index", "jobs", "token")
+    __slots__ = ("_built", "_moved", "index", "jobs", "token")
 
     def __init__(self) -> None:
         super().__init__()
         self.jobs: dict[str, Job] = {}
         self.token = 0
-        self._agenda = Agenda(self._row_of)
+        self._built: Agenda | None = Agenda(self._row_of)
         self._moved: set[str] = set()  # jobs that may have rows where they belong no more
         self.index = Index(self.jobs)
+
+    @property
+    def _agenda(self) -> Agenda:
+        """What is due; built from what is stored when it is asked for, after a ``sweep``."""
+        agenda = self._built
+        if agenda is None:
+            agenda = self._built = Agenda(self._row_of)
+            for job in self.jobs.values():
+                if (due := job.due_at) is not None:
+                    agenda.push(job.action.needs, (due, rank(job), job.id, ""))
+            for run in self.pending.values():
+                owner = self.jobs.get(run.job_id)
+                if owner is not None:
+                    agenda.push(owner.action.needs, _pending(owner, run))
+        return agenda
 
     def mint(self) -> int:
         self.token += 1
@@ -290,7 +305,7 @@ class Book(Ledger):
     def apply(self, changes: Changes) -> bool:
         """Make ``changes`` true; whether whoever waits for changes should look again."""
         news = changes.news
-        jobs, keep = self.jobs, self._keep
+        jobs, keep, agenda = self.jobs, self._keep, self._built
         for job_id, decision in zip(changes.ids, changes.decisions, strict=True):
             job = decision.job
             old = jobs.get(job_id)
@@ -300,8 +315,8 @@ class Book(Ledger):
                 if keep(run):
                     news = True
                     owner = job if run.job_id == job_id else jobs.get(run.job_id)
-                    if owner is not None:
-                        self._agenda.push(owner.action.needs, _pending(owner, run))
+                    if owner is not None and agenda is not None:
+                        agenda.push(owner.action.needs, _pending(owner, run))
             for run_id in decision.dropped:
                 self._drop(run_id)
             if decision.skips:
@@ -309,40 +324,52 @@ class Book(Ledger):
         if changes.prune is not None:
             self._forget(*changes.prune)
         self.token = max(self.token, changes.token)
-        stale = max(len(self._moved), self._agenda.size - len(jobs) - len(self.pending))
-        if stale > len(jobs) + SLACK:
-            self.sweep()
+        if agenda is not None:
+            stale = max(len(self._moved), agenda.size - len(jobs) - len(self.pending))
+            if stale > len(jobs) + SLACK:
+                self.sweep()
         return news
 
+    def take_in(self, jobs: Iterable[Job], token: int) -> None:
+        """``apply`` for very many jobs and nothing else. Agenda and indices are built when they
+        are asked for: whoever only reads a file never needs them."""
+        self.jobs.update([(job.id, job) for job in jobs])
+        self.index.forget()
+        self.sweep()
+        self.token = max(self.token, token)
+
     def _put_job(self, job_id: str, old: Job | None, job: Job | None) -> None:
+        agenda = self._built
+        if job is not None and old is not None and only_progressed(old, job):
+            self.jobs[job_id] = job
+            due = job.due_at
+            if due is not None and agenda is not None and old.due_at != due:
+                agenda.push(job.action.needs, (due, rank(job), job_id, ""))
+            return
         self.index.moved(job_id, old, job)
         if job is None:
             self.jobs.pop(job_id, None)
-            self._moved.add(job_id)
+            if agenda is not None:
+                self._moved.add(job_id)
             return
         self.jobs[job_id] = job
-        if old is not None and _moved(old, job):
+        if agenda is None:
+            return
+        if old is not None and relocated(old, job):
             self._moved.add(job_id)
             old = None  # its rows are to be found under the new need, and in another place
         if old is None:
             for run in self.open.get(job_id, {}).values():
                 if run.state is PENDING:
-                    self._agenda.push(job.action.needs, _pending(job, run))
+                    agenda.push(job.action.needs, _pending(job, run))
         due = job.due_at
         if due is not None and (old is None or old.due_at != due):
-            self._agenda.push(job.action.needs, (due, rank(job), job_id, ""))
+            agenda.push(job.action.needs, (due, rank(job), job_id, ""))
 
     def sweep(self) -> None:
-        """Build the agenda anew from what is stored."""
-        self._agenda = agenda = Agenda(self._row_of)
+        """Have the agenda built anew from what is stored."""
+        self._built = None
         self._moved.clear()
-        for job in self.jobs.values():
-            if (due := job.due_at) is not None:
-                agenda.push(job.action.needs, (due, rank(job), job.id, ""))
-        for run in self.pending.values():
-            owner = self.jobs.get(run.job_id)
-            if owner is not None:
-                agenda.push(owner.action.needs, _pending(owner, run))
 
     # questions
 
@@ -383,13 +410,6 @@ def _still_due(decision: Decision, row: Row) -> bool:
     return run_id not in decision.dropped and all(
         run.id != run_id or (run.state is PENDING and run.due_at == due_at) for run in decision.runs
     )
-
-
-def _moved(old: Job, new: Job) -> bool:
-    """Whether the rows of a job belong elsewhere now."""
-    if old.action is not new.action and old.action.needs != new.action.needs:
-        return True
-    return old.policy is not new.policy and old.policy.priority != new.policy.priority
 
 
 def _pending(job: Job, run: Run) -> Row:

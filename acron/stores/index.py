@@ -20,8 +20,12 @@ class Index:
         self._jobs = jobs
         self._ids: list[str] | None = None  # in order, when asked for
         self._names: dict[str, set[str]] | None = None  # ids by name, when asked for
-        self._tagged: dict[str, set[str]] = {}  # ids by tag
-        self._troubled: set[str] = set()  # those with incidents
+        self._tagged: dict[str, set[str]] | None = None  # ids by tag, when asked for
+        self._troubled: set[str] | None = None  # those with incidents, when asked for
+
+    def forget(self) -> None:
+        """Any of the jobs may have changed: look at them all when next asked."""
+        self._ids = self._names = self._tagged = self._troubled = None
 
     def moved(self, job_id: str, old: Job | None, new: Job | None) -> None:
         """The job ``old`` is now ``new``."""
@@ -30,22 +34,15 @@ class Index:
             self._names = None
         elif self._names is not None and old.name != new.name:
             self._names = None
-        before, after = () if old is None else old.tags, () if new is None else new.tags
-        if before is not after and before != after:
-            self._retag(job_id, before, after)
-        if new is not None and new.incidents:
-            self._troubled.add(job_id)
-        elif self._troubled:
-            self._troubled.discard(job_id)
-
-    def _retag(self, job_id: str, before: tuple[str, ...], after: tuple[str, ...]) -> None:
-        for tag in before:
-            tagged = self._tagged.get(tag, set())
-            tagged.discard(job_id)
-            if not tagged:
-                self._tagged.pop(tag, None)
-        for tag in after:
-            self._tagged.setdefault(tag, set()).add(job_id)
+        if self._tagged is not None:
+            before, after = () if old is None else old.tags, () if new is None else new.tags
+            if before is not after and before != after:
+                _retag(self._tagged, job_id, before, after)
+        if self._troubled is not None:
+            if new is not None and new.incidents:
+                self._troubled.add(job_id)
+            elif self._troubled:
+                self._troubled.discard(job_id)
 
     def named(self, name: str) -> list[Job]:
         if self._names is None:
@@ -56,14 +53,21 @@ class Index:
 
     def tagged(self, tag: str) -> list[str]:
         """The ids of the jobs with that tag."""
+        if self._tagged is None:
+            self._tagged = {}
+            for job in self._jobs.values():
+                if job.tags:
+                    _retag(self._tagged, job.id, (), job.tags)
         return list(self._tagged.get(tag, ()))
 
     def incidents(self, limit: int) -> list[Job]:
+        if self._troubled is None:
+            self._troubled = {job.id for job in self._jobs.values() if job.incidents}
         return [self._jobs[one] for one in nsmallest(limit, self._troubled)]
 
     def page(self, after: str, limit: int, app: str | None, tag: str | None) -> list[Job]:
         if tag is not None:
-            tagged = (self._jobs[one] for one in self._tagged.get(tag, ()) if one > after)
+            tagged = (self._jobs[one] for one in self.tagged(tag) if one > after)
             mine = (job for job in tagged if app is None or job.app == app)
             return nsmallest(limit, mine, key=lambda job: job.id)
         if self._ids is None:
@@ -71,3 +75,33 @@ class Index:
         found = (self._jobs[one] for one in self._ids[bisect_right(self._ids, after) :])
         wanted = found if app is None else (job for job in found if job.app == app)
         return list(islice(wanted, max(limit, 0)))
+
+
+def _retag(
+    tagged: dict[str, set[str]], job_id: str, before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    for tag in before:
+        ids = tagged.get(tag, set())
+        ids.discard(job_id)
+        if not ids:
+            tagged.pop(tag, None)
+    for tag in after:
+        tagged.setdefault(tag, set()).add(job_id)
+
+
+def only_progressed(old: Job, new: Job) -> bool:
+    """Whether a job has but fired or ended: what it is found by is the very same."""
+    return (
+        old.action is new.action
+        and old.policy is new.policy
+        and old.incidents is new.incidents
+        and old.tags is new.tags
+        and old.name is new.name
+    )
+
+
+def relocated(old: Job, new: Job) -> bool:
+    """Whether the rows of a job belong elsewhere now."""
+    if old.action is not new.action and old.action.needs != new.action.needs:
+        return True
+    return old.policy is not new.policy and old.policy.priority != new.policy.priority

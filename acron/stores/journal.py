@@ -33,6 +33,8 @@ SCHEMA = 1
 #: Compact beyond this size, in bytes, and twice the size of the last compaction.
 COMPACT_BEYOND = 4 * 1024 * 1024
 _CHUNK = 1000
+#: A line with more than that part of all jobs is taken in as a whole.
+_MANY = 20
 
 _T = TypeVar("_T")
 
@@ -172,6 +174,19 @@ def changes_of(line: Line, book: Book) -> Changes:
     return changes
 
 
+def _only_jobs(line: Line) -> bool:
+    """Whether the line says nothing but what some jobs are."""
+    return bool(line.jobs) and not (
+        line.gone
+        or line.progress
+        or line.runs
+        or line.marks
+        or line.skips
+        or line.dropped
+        or line.prune
+    )
+
+
 def snapshot(book: Book, seen: Seen) -> Iterator[Line]:
     """Lines that bring about the state of ``book``."""
     yield Line(book.token, file=seen)
@@ -292,11 +307,11 @@ class Journal:
         self.book, self.seen = fresh, Seen(None)
         self.size = self._lines = 0
         data = self._files.read(self._fd or 0)
-        head, end, rest = data.partition(b"\n")
+        end = data.find(b"\n")
         try:
-            self._read_header(head if end else b"")
-            self.size, self._lines = len(head) + 1, 1
-            self._replay(rest)
+            self._read_header(data[: max(end, 0)])
+            self.size, self._lines = end + 1, 1
+            self._replay(data, end + 1)
         except BaseException:
             self.close()
             raise
@@ -314,18 +329,21 @@ class Journal:
             raise self._corrupt(1, why)
         self._base = header.base
 
-    def _replay(self, data: bytes) -> None:
-        start = 0
+    def _replay(self, data: bytes, start: int = 0) -> None:
+        view = memoryview(data)  # most of a large journal is a few long lines
         while (end := data.find(b"\n", start)) >= 0:
             number = self._lines + 1
-            text = _unpacked(data[start:end])
+            text = _unpacked(view[start:end])
             if text is None:
                 if end + 1 == len(data):
                     return  # the last line: it never happened
                 raise self._corrupt(number, "the checksum fails")
             try:
                 line = self._decode(text)
-                self.book.apply(changes_of(line, self.book))
+                if _only_jobs(line) and len(line.jobs) >= len(self.book.jobs) // _MANY:
+                    self.book.take_in(line.jobs, line.token)
+                else:
+                    self.book.apply(changes_of(line, self.book))
             except (ValueError, KeyError, msgspec.DecodeError) as error:
                 raise self._corrupt(number, f"it does not fit: {error}") from error
             if line.file is not None:
@@ -342,7 +360,7 @@ class Journal:
         return b"%08x %b\n" % (crc32(text), text)
 
 
-def _unpacked(line: bytes) -> bytes | None:
+def _unpacked(line: bytes | memoryview) -> bytes | memoryview | None:
     """The JSON of a line; None when its checksum fails."""
     text = line[9:]
     return text if line[:9] == b"%08x " % crc32(text) else None

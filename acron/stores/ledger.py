@@ -23,6 +23,7 @@ class Ledger:
     """Runs and skips; the half of a ``Book`` that is not jobs."""
 
     __slots__ = (
+        "_ends_from",
         "_history",
         "_newest",
         "_skips_of",
@@ -47,6 +48,7 @@ class Ledger:
         self._history: dict[str, tuple[str] | list[str]] = {}
         self._newest = 0  # the largest token in ``runs``
         self._sorted = True  # whether ``runs`` is in the order of tokens
+        self._ends_from: datetime | None = None  # no run in ``runs`` has ended before that
 
     def run(self, run_id: str) -> Run | None:
         return self.runs.get(run_id) or self.pending.get(run_id)
@@ -124,24 +126,24 @@ class Ledger:
         opened = self.open.get(job_id)
         if run.key is not None:
             self._keep_lane(run.key, run)
-        if state is PENDING:
+        waits = state is PENDING
+        if waits:
             self.pending[run_id] = run
+        else:
+            if run_id not in self.runs:
+                self._begin(run)
+            self.runs[run_id] = run
+        if waits or state is RUNNING:
             if opened is None:
                 self.open[job_id] = {run_id: run}
             else:
                 opened[run_id] = run
-            return True
-        if run_id not in self.runs:
-            self._begin(run)
-        self.runs[run_id] = run
-        if state is RUNNING:
-            if opened is None:
-                self.open[job_id] = {run_id: run}
-            else:
-                opened[run_id] = run
-            return False
+            return waits
         if opened is not None and opened.pop(run_id, None) is not None and not opened:
             del self.open[job_id]
+        first, end = self._ends_from, run.finished_at
+        if end is not None and (first is None or end < first):
+            self._ends_from = end
         if run.deliveries or self.unsent:
             if is_unsent(run):
                 self.unsent[run_id] = run
@@ -212,20 +214,26 @@ class Ledger:
                 self._history[job_id] = left
             else:
                 del self._history[job_id]
+        if self._ends_from is not None and self._ends_from < before:
+            self._ends_from = before
         kept, self.skips, self._skips_of = self._kept_skips(before, keep), [], {}
         self._keep_skips(kept)
 
     def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
         runs = self.runs
+        some_old = self._ends_from is not None and self._ends_from < before
         for run_ids in self._history.values():
-            ends = (runs[one].finished_at for one in run_ids)
-            if len(run_ids) <= keep and not any(end is not None and end < before for end in ends):
-                continue
-            ended = [self.runs[one] for one in run_ids if self.runs[one].state.ended]
-            ended.sort(key=_newness, reverse=True)
-            for place, run in enumerate(ended):
-                if place >= keep or (run.finished_at is not None and run.finished_at < before):
-                    yield run
+            if len(run_ids) <= keep and not some_old:
+                continue  # the common case, every hour, of however many runs
+            ended = [run for one in run_ids if (run := runs[one]).state is not RUNNING]
+            if not self._sorted:
+                ended.sort(key=_newness)
+            excess = max(len(ended) - keep, 0)
+            yield from ended[:excess]
+            if some_old:
+                for run in ended[excess:]:
+                    if run.finished_at is not None and run.finished_at < before:
+                        yield run
 
     def _kept_skips(self, before: datetime, keep: int) -> list[Skip]:
         counts: dict[str, int] = {}

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class MemoryStore(Store):
     """Keeps everything in memory; ``close`` keeps it too, so that it can be opened again."""
 
+    batch = 200  # no commit to share: what is just decided is still in the processor's cache
+
     def __init__(self) -> None:
         self._book = Book()
         self._news = News()

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import typer
 
-from acron.cli import VERBS, main
+from acron.cli import VERBS, declare, main
 from acron.cli.base import app
 from acron.cli.options import FIELDS
 from acron.config import FILE, load_settings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2] / "docs" / "reference"
 PAGE = (ROOT / "cli.md").read_text()
 SETTINGS = (ROOT / "settings.md").read_text()
+declare(())  # all verbs
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 

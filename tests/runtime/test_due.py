@@ -9,7 +9,7 @@ import pytest
 
 from acron.model import Job, SkipReason
 from acron.records import job_from_record
-from acron.runtime.due import owed
+from acron.runtime.due import Owed, owed
 from acron.timetable import bind, fire_at, name_calendars, timetable
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ def at(**delta: float) -> datetime:
 def test_a_single_instant_on_time() -> None:
     hourly = job("every 1h")
     due = owed(hourly, timetable(hourly), at(hours=1), START)
-    assert due == (at(hours=1), (), at(hours=1), at(hours=2))
+    assert due == Owed(at(hours=1), (), at(hours=1), at(hours=2))
 
 
 def test_a_backlog_is_one_start_and_one_counted_skip() -> None:
@@ -77,7 +77,7 @@ def test_a_one_shot_fires_within_a_day(hours: int, starts: bool) -> None:
 def test_catch_up_all_starts_the_oldest_and_leaves_the_rest_owed() -> None:
     every = job("every 1h", catch_up="all")
     due = owed(every, timetable(every), at(hours=5), at(hours=5))
-    assert due == (at(hours=1), (), at(hours=1), at(hours=2))
+    assert due == Owed(at(hours=1), (), at(hours=1), at(hours=2))
 
 
 def test_catch_up_all_has_a_limit_and_counts_what_lies_beyond() -> None:
@@ -117,4 +117,4 @@ def test_a_day_that_became_a_holiday_meanwhile_is_not_fired() -> None:
     assert daily.next_fire_at == at(hours=9)
     name_calendars({"club": ["2026-03-01"]})
     due = owed(daily, timetable(daily), at(hours=9, seconds=1), START)
-    assert due == (None, (), START, at(days=1, hours=9))
+    assert due == Owed(None, (), START, at(days=1, hours=9))
