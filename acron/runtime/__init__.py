@@ -142,6 +142,11 @@ class Runtime:
         if not self.draining:
             self._do(self.pulse.beat(force=True), "heartbeat")
 
+    async def _beat_bounded(self) -> None:
+        """A store that does not answer holds up no shutdown."""
+        beating = self._own(self._reported(self.pulse.beat(force=True), "heartbeat"), name="beat")
+        await asyncio.wait({beating}, timeout=CLEANUP)
+
     async def prove_alive(self) -> Collection[str]:
         """The nodes that live, after the runs of all others were settled."""
         await self.recover()
@@ -309,7 +314,7 @@ class Runtime:
         self.draining = True
         self._stop.set()
         self.wake()
-        await self.pulse.beat(force=True)  # others may give their runs to somebody else
+        await self._beat_bounded()  # others may give their runs to somebody else
         with contextlib.suppress(TimeoutError):  # a claim under way starts what it takes
             async with asyncio.timeout(CLEANUP), self._claiming:
                 pass
@@ -330,7 +335,7 @@ class Runtime:
                 task.cancel()
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=1.0)
-        await self.pulse.beat(force=True)
+        await self._beat_bounded()
 
     async def _end_tasks(self) -> None:
         """Wait for the ends and deliveries; what is stuck beyond its bound is left behind."""

@@ -24,7 +24,8 @@ class Grave:
     def __init__(self, loop: Any) -> None:
         self._loop = loop
         self._dead: list[Dead] = []
-        self._kept: list[asyncio.Handle] = []  # what would have run
+        # What would have run: how to call it, and in which context.
+        self._kept: list[tuple[Any, tuple[Any, ...], Context]] = []
 
     def __bool__(self) -> bool:
         return bool(self._dead)
@@ -38,20 +39,18 @@ class Grave:
         self.look()
 
     def look(self) -> None:
-        ready = self._loop._ready
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if self._is_dead(handle):
-                self._kept.append(handle)
-            else:
-                ready.append(handle)
+        """Let nothing of the dead run that is ready. In its place: the loop has counted it."""
+        for handle in tuple(self._loop._ready):  # threads add to it
+            if not handle.cancelled() and self._is_dead(handle):
+                self._kept.append((handle._callback, handle._args, handle._context))
+                handle.cancel()
 
     def _is_dead(self, handle: asyncio.Handle) -> bool:
         return any(dead(handle._context) for dead in self._dead)  # type: ignore[attr-defined]
 
     def tasks(self) -> set[asyncio.Task[Any]]:
         """The tasks of the dead."""
-        found = {task for handle in self._kept if (task := _task_of(handle._callback))}  # type: ignore[attr-defined]
+        found = {task for callback, *_ in self._kept if (task := _task_of(callback))}
         for task in asyncio.all_tasks(self._loop):
             if any(dead(context) for context in _contexts(task) for dead in self._dead):
                 found.add(task)
@@ -62,8 +61,9 @@ class Grave:
         tasks = self.tasks()
         for task in tasks:
             task.cancel()
-        self._loop._ready.extend(handle for handle in self._kept if not handle.cancelled())
         self._dead.clear()
+        for callback, args, context in self._kept:
+            self._loop.call_soon(callback, *args, context=context)
         self._kept.clear()
         return tasks
 

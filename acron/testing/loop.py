@@ -18,6 +18,7 @@ import selectors
 import warnings
 from asyncio import base_events
 from contextlib import AbstractContextManager, ExitStack
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from unittest.mock import patch
@@ -66,10 +67,11 @@ class Limits:
 class Hold(AbstractContextManager["Hold"]):
     """Virtual time stands still while one is held; used as a context, or released by hand."""
 
-    __slots__ = ("_holds", "bound", "label", "until")
+    __slots__ = ("_holds", "bound", "context", "label", "until")
 
     def __init__(self, label: str, now: float, bound: float, holds: dict[Hold, None]) -> None:
         self.label = label
+        self.context = copy_context()  # whose it is
         self.bound = bound
         self.until = now + bound
         self._holds = holds
@@ -211,6 +213,12 @@ class VirtualLoop:
         return timers[0]._when if timers else math.inf
 
     # --- holds
+
+    def bury(self, dead: Callable[[Context], bool]) -> None:
+        """From now on nothing runs, and nothing is held, in a context that is ``dead``."""
+        self.grave.bury(dead)
+        for hold in [one for one in self._holds if dead(one.context)]:
+            hold.release()
 
     def hold(self, label: str, seconds: float | None = None) -> Hold:
         """Time stands still from now until the hold is released; or dropped, after ``seconds``

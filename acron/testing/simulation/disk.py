@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -55,10 +56,9 @@ class Database(MemoryStore):
     def _dead(self, node: str) -> bool:
         return node != self._node if not self._proof else self.lapsed(node)
 
-    def _apply(self, changes: Any) -> None:
-        super()._apply(changes)
-        for connection in self.connections:
-            connection.news.tell()
+    async def open(self, now: datetime, node: Node | None = None) -> None:
+        await super().open(now, node)
+        self._news = _Everybody(self.connections)
 
     async def nodes(self) -> list[Node]:
         known = await super().nodes()
@@ -71,6 +71,18 @@ class Database(MemoryStore):
     def speaks(self, node: str | None) -> None:
         """Who asks next."""
         self._node = node
+
+
+class _Everybody(News):
+    """Whoever is connected hears the news."""
+
+    def __init__(self, connections: list[Connection]) -> None:
+        super().__init__()
+        self._connections = connections
+
+    def tell(self) -> None:
+        for connection in self._connections:
+            connection.news.tell()
 
 
 class Connection(MemoryStore):
@@ -100,22 +112,25 @@ class Connection(MemoryStore):
             self._renewing = asyncio.create_task(self._renew(node.id))
 
     async def _renew(self, node: str) -> None:
-        """The thread that renews the lease."""
+        """The thread that renews the lease; a lapsed one too, whose runs others may have ended."""
         while True:
             await asyncio.sleep(RENEWAL)
-            reached = not self._process.partitioned and not self._process.frozen
-            if reached and not self._database.lapsed(node):
+            if not self._process.partitioned and not self._process.frozen:
                 self._database.leases[node] = self._database._monotonic() + LEASE  # noqa: SLF001
 
     async def close(self) -> None:
         if self._renewing is not None:
             self._renewing.cancel()
             self._renewing = None
-        if self in self._database.connections:
-            self._database.connections.remove(self)
+        self.drop()
         if self.node is not None:
             self._database.leases[self.node] = float("-inf")
             self.node = None
+
+    def drop(self) -> None:
+        """Its process is gone; the lease runs on."""
+        if self in self._database.connections:
+            self._database.connections.remove(self)
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """One transaction, with what may go wrong around it."""
@@ -149,11 +164,46 @@ def _fill() -> None:
 _fill()
 
 
+class Platter:
+    """The worst disk there may be: when the power goes, whatever was not synced is gone, and so is
+    a name whose directory was not. ``synced`` and ``named`` are told by `FaultyFiles`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._contents: dict[int, tuple[bytes, int]] = {}  # and time of change, by inode
+        self._names: dict[str, int] = {}
+
+    def synced(self, fd: int, data: bytes) -> None:
+        status = os.fstat(fd)
+        self._contents[status.st_ino] = data, status.st_mtime_ns
+
+    def named(self) -> None:
+        """The directory is on the disk as it is."""
+        with os.scandir(self._folder) as found:
+            self._names = {one.name: one.inode() for one in found if one.is_file()}
+
+    def lose_power(self) -> None:
+        """The folder as the machine finds it when it has power again. Nobody has it open."""
+        contents = {name: self._contents.get(node) for name, node in self._names.items()}
+        for path in self._folder.iterdir():
+            if path.is_file():
+                path.unlink()
+        self._contents.clear()
+        for name, kept in contents.items():
+            data, changed = kept or (b"", 0)
+            path = self._folder / name
+            path.write_bytes(data)
+            os.utime(path, ns=(changed, changed))
+            self._contents[path.stat().st_ino] = data, changed
+        self.named()
+
+
 class FaultyFiles(Files):
     """A disk that fails at the step that the script names: ``fail`` counts down to it."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, platter: Platter) -> None:
         self._process = process
+        self._platter = platter
         self._in = 0
         self._error = 0
 
@@ -174,6 +224,14 @@ class FaultyFiles(Files):
             raise Died
         raise OSError(self._error, os.strerror(self._error))
 
+    def sync(self, fd: int) -> None:
+        if self.step("sync"):
+            self._fail()
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            self._platter.named()
+        else:
+            self._platter.synced(fd, self.read(fd))
+
     def write(self, fd: int, data: bytes, offset: int = 0) -> None:
         if self.step("write"):
             super().write(fd, data[: len(data) // 2], offset)
@@ -191,7 +249,7 @@ def _failing(name: str) -> Any:
     return step
 
 
-for _name in ("create", "sync", "cut", "link", "replace", "remove"):
+for _name in ("create", "cut", "link", "replace", "remove"):
     setattr(FaultyFiles, _name, _failing(_name))
 
 
@@ -203,8 +261,10 @@ class FileStore(JsonFileStore):
     """jobs.json on a disk that may fail, its transactions done on the spot: the thread that they
     have otherwise adds nothing here but time."""
 
+    poll = 20.0
+
     def __init__(self, path: Path, process: Process) -> None:
-        self.files = FaultyFiles(process)
+        self.files = FaultyFiles(process, process.world.platter)
         super().__init__(path, files=self.files, lock_wait=0.0, compact_beyond=20_000)
         self._process = process
 
@@ -225,8 +285,12 @@ class FileStore(JsonFileStore):
         await self._process.after("transaction")
         return result
 
+    async def close(self) -> None:
+        self.drop()
+
     def drop(self) -> None:
         """What the system does with the descriptors and locks of a process that is gone."""
         self._let_go()
         if self._executor is not None:
             self._executor.shutdown(wait=False)
+            self._executor = None

@@ -99,9 +99,14 @@ class Process:
         self.world.happened(f"{self.name} stops")
         self._stop.set()
         _, late = await asyncio.wait({self._main}, timeout=STOP_BOUND + 40 * self.slow)
-        if late:
+        if late and self.up:
             self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
             self.kill()
+
+    @property
+    def speaks(self) -> bool:
+        """Whether others can tell that it lives."""
+        return self.up and not self.partitioned and not self.frozen and not self.slow
 
     def kill(self) -> None:
         """``kill -9``: nothing is awaited, nothing is flushed, nothing of it runs again."""
@@ -110,15 +115,15 @@ class Process:
         life, self._life = self._life, None
         self.world.happened(f"{self.name} is killed")
         self.world.bury(lambda context: context.get(_life) is life)
-        if isinstance(self.store, FileStore):
+        if self.store is not None:
             self.store.drop()
-        elif self.store is not None:
-            self.store._database.connections = [  # noqa: SLF001 (a broken pipe)
-                one
-                for one in self.store._database.connections  # noqa: SLF001
-                if one is not self.store
-            ]
         self._main = None
+
+    @property
+    def node(self) -> str | None:
+        """The id of its node, while it is one."""
+        node = None if self.app is None else self.app.node
+        return None if node is None else node.id
 
     async def die(self) -> NoReturn:
         """Called from within: it is killed here, and this never returns."""
@@ -180,4 +185,6 @@ class Process:
 
 def settings() -> Settings:
     """Short bounds, so that a story fits into an hour."""
-    return Settings(interval=INTERVAL, drain_timeout=DRAIN, max_running=10)
+    return Settings(
+        interval=INTERVAL, drain_timeout=DRAIN, max_running=10, retention_days=100_000.0
+    )
