@@ -10,7 +10,7 @@ class News:
 
     def __init__(self) -> None:
         self._fresh = False
-        self._waiting: set[asyncio.Future[bool]] = set()
+        self._waiting: dict[asyncio.Future[bool], None] = {}  # in the order of their coming
 
     def tell(self) -> None:
         woken = [one for one in self._waiting if not one.done()]
@@ -26,7 +26,7 @@ class News:
         loop = asyncio.get_running_loop()
         told: asyncio.Future[bool] = loop.create_future()
         timer = loop.call_later(max(timeout, 0), _give_up, told)
-        self._waiting.add(told)
+        self._waiting[told] = None
         try:
             return await told
         except asyncio.CancelledError:
@@ -35,7 +35,7 @@ class News:
             raise
         finally:
             timer.cancel()
-            self._waiting.discard(told)
+            self._waiting.pop(told, None)
 
 
 def _give_up(told: asyncio.Future[bool]) -> None:

@@ -11,8 +11,10 @@ import asyncio
 import logging
 import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 from unittest.mock import patch
 
@@ -70,7 +72,10 @@ def play(seed: int | Script, sabotage: Callable[[World], None] | None = None) ->
 
 
 def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None) -> World:
-    with virtual_time(START) as time, patch.object(plugins, "entry_points", _none_installed):
+    with virtual_time(START) as time, ExitStack() as patches:
+        names = Random(f"names {script.seed}")
+        patches.enter_context(patch.object(plugins, "entry_points", _none_installed))
+        patches.enter_context(patch("secrets.token_hex", lambda n=8: names.randbytes(n).hex()))
         world = World(script, time, folder)
         if sabotage is not None:
             sabotage(world)

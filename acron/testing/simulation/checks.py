@@ -35,7 +35,6 @@ async def after_step(world: World) -> None:
         runs = {run.id: run for run in await store.runs(limit=ALL)}
         _ends_stay(world, runs)
         _tokens_rise(world, runs)
-        await _nobody_is_buried_alive(world, store, runs)
         world.runs = runs
         await _status_is_honest(world, store)
     finally:
@@ -70,21 +69,6 @@ def _tokens_rise(world: World, runs: dict[str, Run]) -> None:
     for token, count in tokens.items():
         if count > 1:
             world.broke("I3", f"the token {token} was given {count} times")
-
-
-async def _nobody_is_buried_alive(world: World, store: Store, runs: dict[str, Run]) -> None:
-    """I2: the runs of a node are ended by others only once it is proven dead."""
-    speaking = {
-        node
-        for process in world.processes.values()
-        if process.speaks and (node := process.node) is not None
-    }
-    for run_id, run in runs.items():
-        before = world.runs.get(run_id)
-        ended_now = before is None or not before.state.ended
-        if run.state is RunState.UNKNOWN and ended_now and run.node in speaking & world.spoke:
-            world.broke("I2", f"{run_id} is unknown, and its process lives")
-    world.spoke = speaking
 
 
 async def _status_is_honest(world: World, store: Store) -> None:

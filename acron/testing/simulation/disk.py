@@ -21,11 +21,12 @@ from acron.stores.memory import MemoryStore
 from acron.stores.news import News
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
     from pathlib import Path
 
-    from acron.model import Node
+    from acron.abc import Decide, Settle
+    from acron.model import Decision, Node
     from acron.testing.simulation.process import Process
 
 #: Seconds that a node lives without renewing its lease, and between two renewals.
@@ -138,8 +139,12 @@ class Connection(MemoryStore):
         await process.at(name)
         if name in _FENCED and self.node is not None and database.lapsed(self.node):
             raise StoreUnavailable("the lease of this node has lapsed", address=self.address)
+        if name == "claim":
+            args = (*args[:3], process.world.watched(args[3]))
         database.speaks(self.node)
         result = await getattr(database, name)(*args, **options)
+        if name == "recover":
+            process.world.watch_recovery(result)
         await process.after(name)
         return result
 
@@ -170,8 +175,14 @@ class Platter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._changes = 0
         self._contents: dict[int, tuple[bytes, int]] = {}  # and time of change, by inode
         self._names: dict[str, int] = {}
+
+    def changed(self, fd: int) -> None:
+        """Give the file a time of change that no other has: the machine's own clock is real."""
+        self._changes += 1
+        os.utime(fd, ns=(self._changes, self._changes))
 
     def synced(self, fd: int, data: bytes) -> None:
         status = os.fstat(fd)
@@ -238,6 +249,13 @@ class FaultyFiles(Files):
             self._process.world.tore()
             self._fail()
         super().write(fd, data, offset)
+        self._platter.changed(fd)
+
+    def cut(self, fd: int, size: int) -> None:
+        if self.step("cut"):
+            self._fail()
+        super().cut(fd, size)
+        self._platter.changed(fd)
 
 
 def _failing(name: str) -> Any:
@@ -249,7 +267,7 @@ def _failing(name: str) -> Any:
     return step
 
 
-for _name in ("create", "cut", "link", "replace", "remove"):
+for _name in ("create", "link", "replace", "remove"):
     setattr(FaultyFiles, _name, _failing(_name))
 
 
@@ -271,6 +289,23 @@ class FileStore(JsonFileStore):
     async def open(self, now: datetime, node: Node | None = None) -> None:
         await self._process.at("open")
         await super().open(now, node)
+
+    async def claim(
+        self,
+        now: datetime,
+        limit: int,
+        can_run: Collection[str],
+        decide: Decide,
+        *,
+        only: str | None = None,
+    ) -> list[Decision]:
+        watched = self._process.world.watched(decide)
+        return await super().claim(now, limit, can_run, watched, only=only)
+
+    async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
+        decisions = await super().recover(now, settle)
+        self._process.world.watch_recovery(decisions)
+        return decisions
 
     async def _do(self, work: Callable[[], Any]) -> Any:
         self._check_open()

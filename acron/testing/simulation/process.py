@@ -6,6 +6,7 @@ import asyncio
 from contextvars import ContextVar, copy_context
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
+from zlib import crc32
 
 from acron.app import Acron
 from acron.errors import AcronError, StoreUnavailable
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 #: In which life of which process code runs.
 _life: ContextVar[object] = ContextVar("simulated life", default=None)
+
+#: Seconds that a transaction takes, and that a lost answer is waited for.
+_LATENCIES = (0.0, 0.0, 0.001, 0.01)
+_LOST_FOR = (2.0, 30.0, 100.0)
 
 INTERVAL = 60.0
 DRAIN = 10.0
@@ -103,11 +108,6 @@ class Process:
             self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
             self.kill()
 
-    @property
-    def speaks(self) -> bool:
-        """Whether others can tell that it lives."""
-        return self.up and not self.partitioned and not self.frozen and not self.slow
-
     def kill(self) -> None:
         """``kill -9``: nothing is awaited, nothing is flushed, nothing of it runs again."""
         if not self.up:
@@ -156,7 +156,7 @@ class Process:
 
     async def at(self, name: str) -> None:
         """Before a transaction."""
-        await asyncio.sleep(self.world.latency() + self.slow)
+        await asyncio.sleep(_LATENCIES[self._chance(name) % 4] + self.slow)
         while self.frozen:
             await asyncio.sleep(1.0)
         if self.partitioned:
@@ -173,7 +173,13 @@ class Process:
             self.lose_in -= 1
             if not self.lose_in:
                 self.world.happened(f"{self.name} waits for the answer of {name}")
-                await asyncio.sleep(self.world.choose((2.0, 30.0, 100.0)))
+                await asyncio.sleep(_LOST_FOR[self._chance(name) % 3])
+
+    def _chance(self, name: str) -> int:
+        """A number that only the seed and the moment decide: not the order in which sets of tasks
+        happen to be walked."""
+        now = self.clock.monotonic()
+        return crc32(f"{self.world.script.seed} {self.name} {name} {now:.6f}".encode()) >> 8
 
     async def _count_down(self, name: str) -> None:
         self.die_in -= 1

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from acron.app import Acron
 from acron.model import Job, RunState
+from acron.stores.dead import DIED
 from acron.testing.simulation.disk import Connection, Database, FileStore, Platter
 from acron.testing.simulation.people import Chat, People, Trigger
 from acron.testing.simulation.process import Process, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextvars import Context
     from datetime import datetime
 
-    from acron.abc import Store
+    from acron.abc import Decide, Store
     from acron.model import Decision, Due, Run
     from acron.testing.harness import VirtualTime
     from acron.testing.simulation.script import Script, Step
@@ -54,7 +55,7 @@ class World:
         self._began = time.clock.monotonic()
         self.start = time.now()
         self.runs: dict[str, Run] = {}  # as they were when last looked at
-        self.spoke: set[str] = set()  # the nodes that could be heard at the last look
+        self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
         self.rebound: dict[str, datetime] = {}  # when a job's schedule was last changed
 
     # --- what is told
@@ -71,13 +72,6 @@ class World:
 
     def tore(self) -> None:
         self.seen["torn write"] += 1
-
-    def latency(self) -> float:
-        """Seconds that a transaction takes."""
-        return self.random.choice((0.0, 0.0, 0.001, 0.01))
-
-    def choose(self, among: Sequence[float]) -> float:
-        return self.random.choice(among)
 
     def bury(self, dead: Callable[[Context], bool]) -> None:
         self.time._here().bury(dead)  # noqa: SLF001 (its other half)
@@ -114,14 +108,32 @@ class World:
         await store.open(self.time.now())
         return store
 
-    def watch_claim(self, due: Due, decision: Decision | None) -> None:
-        """I7, I17: what a claim may start."""
-        for run in decision.runs if decision is not None else ():
-            if run.state is not RunState.RUNNING or run.cancel_requested:
+    def watched(self, decide: Decide) -> Decide:
+        """``decide``, with an eye on what it starts (I7)."""
+
+        def decided(due: Due, mint: Callable[[], int]) -> Decision | None:
+            decision = decide(due, mint)
+            for run in decision.runs if decision is not None else ():
+                if run.state is not RunState.RUNNING or run.cancel_requested:
+                    continue
+                self._owners[run.id] = run.node
+                paused = due.job.paused is not None and due.job.paused_until is None
+                if paused and run.scheduled_at is not None and run.batch is None:
+                    self.broke("I7", f"{due.job.id} was claimed while paused: {due.job.paused}")
+            return decision
+
+        return decided
+
+    def watch_recovery(self, decisions: list[Decision]) -> None:
+        """I2: the runs of a node are ended by others only once it is proven dead."""
+        for run in (run for decision in decisions for run in decision.runs):
+            owner = self._owners.get(run.id)
+            if run.error != DIED.error or owner is None:
                 continue
-            occurs = run.scheduled_at is not None and run.batch is None
-            if due.job.paused is not None and occurs and due.job.paused_until is None:
-                self.broke("I7", f"{due.job.id} was claimed while paused: {due.job.paused!r}")
+            alive = any(one.up and one.node == owner for one in self.processes.values())
+            lapsed = self.script.kind == "database" and self.database.lapsed(owner)
+            if alive and not lapsed:
+                self.broke("I2", f"{run.id} was ended, and its process lives")
 
     # --- playing
 
