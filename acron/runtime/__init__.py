@@ -144,8 +144,9 @@ class Runtime:
 
     async def _beat_bounded(self) -> None:
         """A store that does not answer holds up no shutdown."""
-        beating = self._own(self._reported(self.pulse.beat(force=True), "heartbeat"), name="beat")
-        await asyncio.wait({beating}, timeout=CLEANUP)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLEANUP):
+                await self.pulse.beat(force=True)
 
     async def prove_alive(self) -> Collection[str]:
         """The nodes that live, after the runs of all others were settled."""
