@@ -15,7 +15,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Decide = Callable[[Due, Callable[[], int]], Decision | None]
     Settle = Callable[[Job | None, Run, End, Callable[[], int]], Decision]
     Change = Callable[[str, Job | None, Sequence[Run], Callable[[], int]], Decision]
+    #: Calls a registered function, sync or async, with those of the values that it takes.
+    CallByName = Callable[[str, "Context", Mapping[str, object]], Awaitable[object]]
 
 
 # --- when ---------------------------------------------------------------------------------------
@@ -53,15 +55,13 @@ class Firing(Protocol):
         """Seconds until the next instant owed (never negative), None when there is none.
 
         What was left owed by the last tick (no free slot, an earlier run still going) does not
-        count: ``changed`` wakes when it can go on.
-        """
+        count: ``changed`` wakes when it can go on."""
         ...
 
     async def tick(self) -> int:
         """Beat, claim and start all that is due, mark success; how many runs were started.
 
-        Raises what the store raises. May be called at any time, by anyone, as often as wanted.
-        """
+        Raises what the store raises. May be called at any time, by anyone, as often as wanted."""
         ...
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
@@ -84,8 +84,7 @@ class CronScheduler(ABC):
 
     The runtime beats before ``start`` and goes on beating whatever the provider does. A provider
     that raises, hangs or returns without having armed is replaced by the built-in, with a
-    warning: never without a trigger, never two.
-    """
+    warning: never without a trigger, never two."""
 
     @property
     @abstractmethod
@@ -104,8 +103,7 @@ class CronScheduler(ABC):
 
         A provider that only arms an outside scheduler may return once it has read
         ``firing.armed`` to its end. Whatever else happens, fires go through ``firing``.
-        ``interval`` is the longest sleep between two looks, in seconds.
-        """
+        ``interval`` is the longest sleep between two looks, in seconds."""
 
     async def stop(self) -> None:
         """Release what is held outside (servers, consumers). Safe before start, and twice."""
@@ -135,8 +133,7 @@ class Store(ABC):
     quick; run them inside the transaction, on current rows; what they raise aborts it and is
     raised. ``mint()`` gives the next fencing token: from one sequence for the whole store, never
     given twice, always larger than any before. The store never reads a clock.
-    Failures are raised as ``StoreError``, and then nothing has changed.
-    """
+    Failures are raised as ``StoreError``, and then nothing has changed."""
 
     @property
     @abstractmethod
@@ -161,8 +158,9 @@ class Store(ABC):
 
     @abstractmethod
     async def write(self, ids: Sequence[str], change: Change, now: datetime) -> list[Decision]:
-        """Change jobs: for each id ``change(id, job or None, its live and pending runs, mint)``
-        says what is stored. One transaction for all of them."""
+        """Change jobs: for each id ``change(id, job or None, runs, mint)`` says what is stored.
+        One transaction for all. ``runs`` are those of the job that have not ended, and, if it has
+        a ``policy.key``, those with that ``Run.key``: each once, as this transaction left them."""
 
     @abstractmethod
     async def get(self, job_id: str) -> Job | None: ...
@@ -173,9 +171,18 @@ class Store(ABC):
 
     @abstractmethod
     async def page(
-        self, after: str = "", limit: int = 1000, *, app: str | None = None
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
-        """Jobs with an id greater than ``after``, ordered by id; of one ``app`` when given."""
+        """Jobs with an id greater than ``after``, by id; of one ``app``, with one ``tag``."""
+
+    @abstractmethod
+    async def remove_tagged(self, tag: str, now: datetime) -> int:
+        """Remove all jobs with that tag, cancelling their pending runs; how many there were.
+        One transaction, quick for a hundred thousand."""
+
+    @abstractmethod
+    async def incidents(self, limit: int = 100) -> list[Job]:
+        """Jobs that have incidents, by id. A look-up, however many jobs there are."""
 
     async def on_start(self) -> list[Job]:
         """The jobs of ``@reboot``. By default found among all; a store of millions knows better."""
@@ -194,6 +201,10 @@ class Store(ABC):
         is in ``can_run``."""
 
     @abstractmethod
+    async def overdue(self, before: datetime, limit: int = 100) -> list[Job]:
+        """Jobs of any action whose ``due_at`` is before that, oldest first. A look-up."""
+
+    @abstractmethod
     async def claim(
         self,
         now: datetime,
@@ -205,19 +216,24 @@ class Store(ABC):
     ) -> list[Decision]:
         """Claim what is due at ``now``.
 
-        Takes rows with ``due_at <= now``, oldest first: jobs whose ``due_at`` has come and
-        pending runs, whose action is in ``can_run`` (of the job ``only``, when given). For each,
-        ``decide(Due(job, run, live), mint)`` with ``live`` the job's runs that are live, as this
-        transaction has left them. None leaves the row owed. Stops after ``limit`` rows that were
-        decided; a job may come up once a call. Returns the decisions: a run among them that is
-        RUNNING is now ours.
-        """
+        Takes rows with ``due_at <= now``: jobs whose ``due_at`` has come and pending runs, whose
+        action is in ``can_run`` (of the job ``only``, when given); the oldest first, then the
+        highest priority of their jobs, then by id. For each, ``decide(Due(job, run, live),
+        mint)`` with ``live`` the live runs of the job and, if it has a ``policy.key``, of every
+        job with that ``Run.key``, as this transaction has left them: earlier rows are seen. No
+        two claims of one key happen at the same time. None leaves the row owed. Stops after
+        ``limit`` rows that were decided; a job may come up once a call. Returns the decisions: a
+        run among them that is RUNNING was claimed, unless its cancellation is requested.
+
+        A decision may also flag runs in the way (``cancel_requested``; their node sees
+        ``changed``) or end pending ones; the job may stay as it was, and due."""
 
     @abstractmethod
     async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
         """End runs. An end whose run is not RUNNING under that very token is rejected: None in
         its place. For the others ``settle(job or None if removed, run, end, mint)`` says what is
-        stored: the ended run, perhaps a pending retry, and the job."""
+        stored: the ended run (or its id among the ``dropped``), perhaps a pending retry, and the
+        job. What waited for these ends, also under their key, sees ``changed``."""
 
     @abstractmethod
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
@@ -255,6 +271,14 @@ class Store(ABC):
         """Newest first."""
 
     @abstractmethod
+    async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
+        """Ended runs that have deliveries, with one in that state when given; newest first."""
+
+    @abstractmethod
+    async def unsent(self) -> list[Run]:
+        """Our ended runs, inherited too, with a ``pending`` delivery, oldest first. A look-up."""
+
+    @abstractmethod
     async def prune(self, before: datetime, keep: int) -> int:
         """Forget ended runs and skips older than ``before``, and all but the newest ``keep`` of
         each job. Never a job, never a run that has not ended. How many rows went."""
@@ -264,6 +288,10 @@ class Store(ABC):
     @abstractmethod
     async def beat(self, node: Node) -> None:
         """Keep what this node says of itself. Cheap; need not survive a crash of the machine."""
+
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:
+        """``beat`` from a thread, each second that the loop is blocked, and once after; may block
+        that thread. Without ``keep``, a lease that is renewed is to run out. Default: nothing."""
 
     @abstractmethod
     async def nodes(self) -> list[Node]:

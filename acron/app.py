@@ -22,6 +22,7 @@ from acron.config import check_settings, home_dir, load_settings, store_url
 from acron.declared import declare, pause_orphans
 from acron.errors import InvalidJob, WrongLoop
 from acron.events import Event, Events
+from acron.functions import by_name
 from acron.model import Job, Node, Run, Settings
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
@@ -106,7 +107,8 @@ class Acron(Verbs):
         def declare(function: F) -> F:
             name = self._call.register(function, id)
             job_id = id or name
-            record = {"id": job_id, "schedule": schedule, "call": name, "tz": self.tz, **policies}
+            record = {"id": job_id, "schedule": schedule, "call": name, "tz": self.tz}
+            record |= by_name(policies, lambda field, one: self._registered(job_id, field, one))
             record |= {"app": self.app}
             record = {key: value for key, value in record.items() if value is not None}
             declared = job_from_record(record)
@@ -119,6 +121,11 @@ class Acron(Verbs):
             return function
 
         return declare
+
+    def _registered(self, job_id: str, field: str, function: Callable[..., Any]) -> str:
+        """The name of a function that a declared job gives beside its own; registered by it."""
+        plain = getattr(function, "__name__", "<lambda>") != "<lambda>"
+        return self._call.register(function, None if plain else f"{job_id}.{field}")
 
     def action(self, function: F) -> F:
         """Register a function for dynamic jobs: stored by its name, with JSON arguments."""
@@ -335,6 +342,7 @@ class Acron(Verbs):
             senders=self._senders,
             settings=self.settings,
             node=self._node,
+            call=self._call.call_by_name,
         )
         await self._runtime.start(trigger=trigger)
 

@@ -30,8 +30,13 @@ PREFIX = "ACRON_"
 
 _TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 #: Fields in seconds, which may be written as a length of time: ``"5m"``.
-_SECONDS = frozenset({"interval", "drain_timeout"})
-_AT_LEAST = {"drain_timeout": 0, "max_running": 1, "max_threads": 1, "retention_runs": 1}
+_SECONDS = frozenset({"interval", "drain_timeout", "blocked_after", "blocked_limit"})
+#: Fields that are lists, and may be one text with commas.
+_LISTS = frozenset({"alerts"})
+_AT_LEAST = {
+    **dict.fromkeys(("blocked_after", "blocked_limit", "catch_up_rate", "drain_timeout"), 0),
+    **dict.fromkeys(("max_running", "max_threads", "retention_runs"), 1),
+}
 _POSITIVE = frozenset({"interval", "retention_days"})
 
 
@@ -107,12 +112,16 @@ def _value(name: str, raw: object, where: str, file: Path | None = None) -> Any:
         near = get_close_matches(name, _TYPES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_TYPES)}"
         raise ConfigError(f"unknown setting ({hint})", where=where)
+    if name in _LISTS and isinstance(raw, str):
+        raw = tuple(one for part in raw.split(",") if (one := part.strip()))
     try:
         value = msgspec.convert(raw, _TYPES[name], strict=file is not None)
     except msgspec.ValidationError as error:
         value = _seconds(raw, error, where) if name in _SECONDS else _refuse(error, where)
     if name == "calendars":
         return _calendars(value, where)
+    if name in _LISTS:
+        return _list(value, where)
     if isinstance(value, str):
         return _text(name, value, where, Path() if file is None else file.parent)
     if not math.isfinite(value):
@@ -131,6 +140,13 @@ def _calendars(tables: dict[str, tuple[str, ...]], where: str) -> dict[str, tupl
         except ScheduleError as error:
             raise ConfigError(str(error), where=f"{where}.{name}") from error
     return tables
+
+
+def _list(items: tuple[str, ...], where: str) -> tuple[str, ...]:
+    for number, item in enumerate(items):
+        if not item.strip() or not item.isprintable():
+            raise ConfigError(f"must be printable text, not {item!r}", where=f"{where}[{number}]")
+    return items
 
 
 def _seconds(raw: object, error: msgspec.ValidationError, where: str) -> float:

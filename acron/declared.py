@@ -31,8 +31,10 @@ async def declare(store: Store, app: str, jobs: Mapping[str, Job], now: datetime
             owner = f"app {old.app!r}" if old.app else "a job added at run time"
             message = f"the id {job_id!r} belongs to {owner}; give the declared job another id"
             raise JobConflict(message, job_id=job_id)
-        paused = None if old.paused == gone else old.paused
-        return bind(replace(job, paused=paused, extra=old.extra), old, now, past=True)
+        kept = replace(job, extra=old.extra)
+        if old.paused != gone:
+            kept = replace(kept, paused=old.paused, paused_until=old.paused_until)
+        return bind(kept, old, now, past=True)
 
     if jobs:
         await store.write(list(jobs), change, now)

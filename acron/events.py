@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Self
-from weakref import WeakSet
+from weakref import ref
 
 from msgspec import Struct
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
 
-    from acron.model import Job, Run, Skip
+    from acron.model import Incident, Job, Run, Skip
 
 
 class Event(Struct, frozen=True):
@@ -51,6 +51,13 @@ class Delivered(Event, frozen=True):
     run: Run
 
 
+class Alerted(Event, frozen=True):
+    """An incident of a job: something failed, was missed, or did not fire."""
+
+    job: Job
+    incident: Incident
+
+
 class Progressed(Event, frozen=True):
     """A job told how far it is, by ``ctx.progress``."""
 
@@ -79,7 +86,7 @@ class Events:
 
     def __init__(self, *, buffer: int = 10_000) -> None:
         self._buffer = buffer
-        self._listeners: WeakSet[_Listener] = WeakSet()
+        self._listeners: set[ref[_Listener]] = set()
         self._closed = False
 
     @property
@@ -88,8 +95,11 @@ class Events:
         return bool(self._listeners)
 
     def emit(self, event: Event) -> None:
-        for listener in self._listeners:
+        for listener in self._heard_by():
             listener.put(event)
+
+    def _heard_by(self) -> list[_Listener]:
+        return [found for one in list(self._listeners) if (found := one()) is not None]
 
     def open(self) -> None:
         self._closed = False
@@ -97,7 +107,7 @@ class Events:
     def close(self) -> None:
         """End every iterator once it has given what it holds."""
         self._closed = True
-        for listener in self._listeners:
+        for listener in self._heard_by():
             listener.close()
 
     def subscribe(self) -> AsyncIterator[Event]:
@@ -106,7 +116,7 @@ class Events:
         if self._closed:
             listener.close()
         else:
-            self._listeners.add(listener)
+            self._listeners.add(ref(listener, self._listeners.discard))
         return listener
 
 

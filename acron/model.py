@@ -17,6 +17,7 @@ from acron.specs import ActionSpec  # noqa: TC001 (msgspec reads the annotations
 
 CatchUp = Literal["once", "none", "all"]
 Overlap = Literal["skip", "queue", "replace", "allow"]
+IncidentKind = Literal["failure", "absence", "misfire"]
 JobState = Literal["scheduled", "paused", "completed", "error"]
 
 #: Output kept in the run row, in bytes of UTF-8; the rest goes to a file.
@@ -65,8 +66,8 @@ class Retry(Struct, frozen=True, gc=False):
     The n-th retry waits ``min(delay * factor ** (n - 1), max_delay)`` seconds, lengthened by up
     to ``jitter`` of itself. ``attempts`` counts the first one. ``on`` names the errors that are
     worth it: exception classes, stored by name (``ValueError``, ``package.module.Class``).
-    ``when`` is the name of a registered function, sync or async, of ``(error, attempt)``: True to
-    try again, False to give up, a number to try again in so many seconds.
+    ``when`` is a registered function, sync or async, of ``(error, attempt)``: True to try again,
+    False to give up, a number to try again in so many seconds. It is stored by its name.
     """
 
     attempts: int = 3
@@ -75,7 +76,7 @@ class Retry(Struct, frozen=True, gc=False):
     max_delay: float = 300.0
     jitter: float = 0.1
     on: tuple[Any, ...] = ("Exception",)  # classes when written, names when kept
-    when: str | None = None
+    when: Any = None  # a function when written, its name when kept
 
     def __post_init__(self) -> None:
         names = tuple(one if isinstance(one, str) else error_name(one) for one in self.on)
@@ -125,8 +126,8 @@ class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     ``acknowledged`` (somebody has seen it: no further alert).
     """
 
-    id: str
-    kind: Literal["failure", "absence", "misfire"]
+    id: str  # the job's, a slash and a number
+    kind: IncidentKind
     signature: str
     error: str
     first_at: datetime
@@ -135,6 +136,10 @@ class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     run_id: str | None = None  # the newest
     state: Literal["detected", "alerted", "resolved", "acknowledged"] = "detected"
     closed_at: datetime | None = None
+
+    @property
+    def job_id(self) -> str:
+        return self.id.rpartition("/")[0]
 
 
 class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -180,8 +185,11 @@ class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
     @property
     def due_at(self) -> datetime | None:
-        """When the job wants to be claimed next; None when it does not."""
-        return self.next_fire_at if self.state == "scheduled" else None
+        """When the job wants to be claimed next; None when it does not. A pause that has an end
+        is ended by a claim at that instant."""
+        if self.completed or self.error is not None:
+            return None
+        return self.next_fire_at if self.paused is None else self.paused_until
 
 
 #: The lower half of a job: what firing changes, and people do not write.
@@ -280,13 +288,16 @@ class Occurrence(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
 class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """How an attempt ended: what an action gave, or what went wrong (one line in ``error``).
 
-    ``raised`` names the classes of the exception, its own first, for ``Retry.on``.
+    ``raised`` names the classes of the exception, its own first, for ``Retry.on``; ``again`` is
+    what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason.
     """
 
     state: RunState
     output: str | None = None
     error: str | None = None
     raised: tuple[str, ...] = ()
+    again: bool | float | None = None
+    skip: SkipReason | None = None
 
 
 class End(Struct, frozen=True, gc=False, kw_only=True):
@@ -299,7 +310,10 @@ class End(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Due(Struct, frozen=True, gc=False):
-    """A row that is due: a job whose instant has come, or (``run``) a pending run of it."""
+    """A row that is due: a job whose instant has come, or (``run``) a pending run of it.
+
+    ``live`` are the runs in its way: those of the job, and of every job with its key.
+    """
 
     job: Job
     run: Run | None
@@ -333,6 +347,7 @@ class Node(Struct, frozen=True, kw_only=True, omit_defaults=True):
     offers: tuple[str, ...] = ()  # what it can run, in the words of ``ActionSpec.needs``
     running: int = 0
     abandoned: tuple[str, ...] = ()  # coroutines and threads that would not end
+    blocked: str | None = None  # what blocks its loop now, and where
     heartbeat_at: datetime | None = None
     last_success_at: datetime | None = None
     last_error: str | None = None
@@ -348,7 +363,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: str = ""  # empty: the built-in
     interval: float = 60.0
     max_running: int = 100
+    catch_up_rate: float = 50.0  # starts a second after an outage; 0: all at once
     drain_timeout: float = 30.0
+    blocked_after: float = 1.0  # a loop that stands still so long is blocked; 0: not watched
+    blocked_limit: float = 600.0  # how long a blocked loop is kept alive, by stores with leases
+    alerts: tuple[str, ...] = ()  # delivery targets that are told of incidents
     max_threads: int = 40
     retention_days: float = 30.0
     retention_runs: int = 1000  # a job

@@ -123,13 +123,17 @@ def _coming(
     if schedule.next_after(job.cursor) is None:
         yield from _without_lattice(job, now, after, last)
         return
+    cursor = job.cursor
     if job.state == "paused":
-        yield from _span(job, schedule, max(job.cursor, after), last, "paused")
-        return
-    yield from _span(job, schedule, max(job.cursor, after), min(now, last), "owed")
-    base = max(job.cursor, now)
+        end = last if job.paused_until is None else min(job.paused_until - TICK, last)
+        yield from _span(job, schedule, max(cursor, after), end, "paused")
+        if job.paused_until is None:
+            return
+        cursor = max(cursor, job.paused_until - TICK)
+    yield from _span(job, schedule, max(cursor, after), min(now, last), "owed")
+    base = max(cursor, now)
     if job.policy.repeat is not None:
-        owed = schedule.count(job.cursor, base)
+        owed = schedule.count(cursor, base)
         starts = owed if job.policy.catch_up == "all" else min(owed, 1)
         last = _nth(schedule, base, job.policy.repeat - job.fired - starts, last)
     yield from _span(job, schedule, max(base, after), last, "upcoming")

@@ -18,10 +18,10 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from acron.errors import InvalidJob, ScheduleError
-from acron.model import DEFAULT_POLICY, PROGRESS, Job, Policy, Retry, Run, Skip
+from acron.model import DEFAULT_POLICY, PROGRESS, Incident, Job, Policy, Retry, Run, Skip
 from acron.schedules import duration
 from acron.specs import ActionSpec, Call, Command, Custom, Http, Prompt
 
@@ -49,11 +49,13 @@ _SPECS: Mapping[str, tuple[type, str, str]] = {
     "action": (Custom, "custom", "action"),
 }
 _POLICY = frozenset(Policy.__struct_fields__)
-_CORE = ("id", "name", "schedule", "tz", "deliver", "tags", "app", "paused", "paused_until")
+_REST = frozenset({"deliver", "tags", "app", "paused", "paused_until"})
+_CORE = frozenset({"id", "name", "schedule", "tz"}) | _REST
 #: Keys that say what a job does.
 ACTION_FIELDS = frozenset(key for pair in _ACTIONS.items() for key in (pair[0], *pair[1]))
+_BESIDE_CALL = ACTION_FIELDS - {"call"}
 #: Every key that acron knows; others are kept as they came.
-FIELDS = frozenset(_CORE) | _POLICY | ACTION_FIELDS
+FIELDS = _CORE | _POLICY | ACTION_FIELDS
 
 
 def check_id(job_id: str) -> str:
@@ -79,20 +81,29 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
 
     Raises InvalidJob; its ``where`` is the path of the offending field.
     """
-    if not isinstance(record, Mapping):
+    if type(record) is not dict and not isinstance(record, Mapping):
         message = f"a job is an object with an id and a schedule, not {type(record).__name__}"
         raise InvalidJob(message, where="$")
-    known = {key: value for key, value in record.items() if key in FIELDS and value is not None}
-    extra = {key: value for key, value in record.items() if key not in FIELDS} or None
+    known = {key: value for key, value in record.items() if value is not None}
+    extra = None
+    if not FIELDS.issuperset(record):
+        extra = {key: value for key, value in record.items() if key not in FIELDS}
+        known = {key: value for key, value in known.items() if key in FIELDS}
     job_id = check_id(_text(known, "id", required=True))
     try:
-        return Job(
+        schedule = _text(known, "schedule", required=True)
+        job = Job(
             id=job_id,
-            name=_name(known, job_id),
-            schedule=_text(known, "schedule", required=True),
-            tz=_text(known, "tz") or "UTC",
+            name=_name(known, job_id) if "name" in known else job_id,
+            schedule=schedule,
+            tz=_text(known, "tz") or "UTC" if "tz" in known else "UTC",
             action=_action(known),
-            policy=_policy(known),
+            policy=DEFAULT_POLICY if _POLICY.isdisjoint(known) else _policy(known),
+        )
+        if extra is None and _REST.isdisjoint(known):  # most jobs
+            return job
+        return replace(
+            job,
             deliver=_deliver(known.get("deliver")),
             tags=_convert(known.get("tags", ()), tuple[str, ...], "$.tags"),
             app=_text(known, "app") or None,
@@ -152,6 +163,12 @@ def skip_json(skip: Skip) -> dict[str, Any]:
     return {key: _plain(value) for key, value in asdict(skip).items()}
 
 
+def incident_json(incident: Incident) -> dict[str, Any]:
+    """An incident as ``--json`` prints it."""
+    fields = {key: _plain(value) for key, value in asdict(incident).items()}
+    return {"id": incident.id, "job_id": incident.job_id} | fields
+
+
 def _plain(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
@@ -166,6 +183,8 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
 
 def _text(record: Mapping[str, Any], key: str, *, required: bool = False) -> str:
     value = record.get(key, "")
+    if type(value) is str and value and not value.isspace():
+        return value
     if not isinstance(value, str):
         message = f"expected text, got {type(value).__name__}"
         raise InvalidJob(message, where=f"$.{key}")
@@ -211,6 +230,9 @@ def _deliver(value: Any, where: str = "$.deliver") -> tuple[str, ...] | None:
 
 
 def _action(record: Mapping[str, Any]) -> ActionSpec:
+    name = record.get("call")
+    if type(name) is str and _BESIDE_CALL.isdisjoint(record):  # most jobs
+        return _plain_call(name)
     kinds = [kind for kind in _ACTIONS if kind in record]
     if len(kinds) != 1:
         found = " and ".join(kinds) or "none"
@@ -283,6 +305,9 @@ def _check_policy(policy: Policy) -> None:
 
 
 def _check_retry(retry: Retry) -> None:
+    if retry.when is not None and not isinstance(retry.when, str):
+        message = f"expected the name of a registered function, got {type(retry.when).__name__}"
+        raise InvalidJob(message, where="$.retry.when")
     if retry.attempts < 1:
         raise InvalidJob("must be at least 1", where="$.retry.attempts")
     for key, least in (("delay", 0), ("factor", 1), ("max_delay", 0), ("jitter", 0)):

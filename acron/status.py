@@ -12,7 +12,45 @@ from acron.model import Node  # noqa: TC001 (msgspec reads the annotations)
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Health = Literal["not running", "stalled", "failing", "draining", "ok"]
+    from acron.model import Job, Run
+
+Health = Literal["not running", "stalled", "failing", "blocked loop", "draining", "ok"]
+
+#: How many slots, and how many that wait, a status names.
+NAMED = 20
+
+
+class Slot(Struct, frozen=True, kw_only=True):
+    """A run that holds a place, and what it keeps waiting: due jobs in its lane, which is the
+    job, or all jobs with its ``key``."""
+
+    run_id: str
+    job_id: str
+    since: datetime | None
+    node: str | None = None
+    key: str | None = None
+    waiting: tuple[str, ...] = ()
+
+
+def slots(running: Sequence[Run], due: Sequence[Job]) -> tuple[Slot, ...]:
+    """Who has held a place for longest."""
+    held: list[Slot] = []
+    for run in sorted(running, key=lambda run: (run.started_at or run.due_at, run.id))[:NAMED]:
+        waiting = [
+            job.id
+            for job in due
+            if job.id == run.job_id or (run.key is not None and job.policy.key == run.key)
+        ]
+        slot = Slot(
+            run_id=run.id,
+            job_id=run.job_id,
+            since=run.started_at,
+            node=run.node,
+            key=run.key,
+            waiting=tuple(waiting[:NAMED]),
+        )
+        held.append(slot)
+    return tuple(held)
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -24,12 +62,16 @@ class Status(Struct, frozen=True, kw_only=True):
     heartbeat_at: datetime | None = None
     last_success_at: datetime | None = None
     last_error: str | None = None
+    blocked: str | None = None  # what blocks the loop now, and where
     jobs: int = 0
     next_fire_at: datetime | None = None
     running: int = 0
+    slots: tuple[Slot, ...] = ()  # the runs that go on for longest, at most 20
+    waiting: tuple[str, ...] = ()  # jobs that are due and have not started, at most 20
     parked: tuple[str, ...] = ()  # jobs that no live node can run
     errors: tuple[str, ...] = ()  # jobs whose next instant cannot be computed
     abandoned: tuple[str, ...] = ()  # coroutines and threads that would not end
+    incidents: int = 0  # open ones: nobody has acknowledged them, and they are not over
     problems: tuple[str, ...] = ()
     nodes: tuple[Node, ...] = ()
 
@@ -50,6 +92,8 @@ def health(node: Node, now: datetime) -> Health:
     bound = stale_after(node)
     if node.heartbeat_at is None or (now - node.heartbeat_at).total_seconds() > bound:
         return "stalled"
+    if node.blocked is not None:
+        return "blocked loop"
     if node.draining:
         return "draining"
     success = node.last_success_at or node.started_at
@@ -58,7 +102,10 @@ def health(node: Node, now: datetime) -> Health:
     return "ok" if (now - success).total_seconds() <= bound else "failing"
 
 
-_BEST_FIRST: tuple[Health, ...] = ("ok", "draining", "failing", "stalled", "not running")
+_BEST_FIRST: tuple[Health, ...] = (
+    *("ok", "draining", "blocked loop"),
+    *("failing", "stalled", "not running"),
+)
 
 
 def judge(
@@ -70,7 +117,10 @@ def judge(
     next_fire_at: datetime | None,
     parked: tuple[str, ...],
     errors: tuple[str, ...],
+    incidents: int,
     problems: tuple[str, ...],
+    running: Sequence[Run] = (),
+    due: Sequence[Job] = (),
 ) -> Status:
     """One status from all nodes: the best of those with a trigger stands for the store."""
     pulling = [node for node in nodes if node.provider]
@@ -81,6 +131,7 @@ def judge(
             jobs=jobs,
             next_fire_at=next_fire_at,
             errors=errors,
+            incidents=incidents,
             problems=problems,
             nodes=tuple(nodes),
         )
@@ -99,12 +150,16 @@ def judge(
         heartbeat_at=best.heartbeat_at,
         last_success_at=best.last_success_at,
         last_error=best.last_error,
+        blocked=best.blocked if best.alive else None,
         jobs=jobs,
         next_fire_at=next_fire_at,
         running=sum(node.running for node in nodes if node.alive),
+        slots=slots(running, due),
+        waiting=tuple(job.id for job in due[:NAMED]),
         parked=parked,
         errors=errors,
         abandoned=tuple(label for node in nodes if node.alive for label in node.abandoned),
+        incidents=incidents,
         problems=problems,
         nodes=tuple(ranked),
     )

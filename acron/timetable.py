@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from acron.errors import ConfigError, InvalidJob, ScheduleError
 from acron.model import PROGRESS, Decision, Job, Skip, SkipReason
-from acron.schedules import Calendar, Once, bounded, parse, refuse_past
+from acron.schedules import Calendar, Once, bounded, exact, parse, refuse_past
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,20 +121,16 @@ def bind(new: Job, old: Job | None, now: datetime, *, past: bool = False) -> Dec
     Raises ScheduleError, InvalidJob.
     """
     if old is None or _timing(old) != _timing(new):
-        fresh = replace(
-            new,
-            created_at=now if old is None else old.created_at,
-            revision=1 if old is None else old.revision + 1,
-            last_fire_at=None if old is None else old.last_fire_at,
-        )
         skips = () if old is None else _given_up(old, now)
-        return Decision(_anchor(fresh, now, past=past), skips=skips)
+        return Decision(_anchor(new, old, now, past=past), skips=skips)
     kept = {name: getattr(old, name) for name in PROGRESS}
     changed = replace(old, **{name: getattr(new, name) for name in _DECLARED})
     job = replace(new, **kept | {"revision": old.revision + (changed != old)})
     if job.error is not None or job.policy.repeat != old.policy.repeat:
         job = _mended(job, now)
-    return _resume(job, now) if old.paused is not None and job.paused is None else Decision(job)
+    if old.paused is not None and job.paused is None:
+        return _resume(job, now, now)
+    return Decision(job)
 
 
 def _mended(job: Job, now: datetime) -> Job:
@@ -148,7 +144,8 @@ def _mended(job: Job, now: datetime) -> Job:
         return replace(job, error=str(error))
 
 
-def _anchor(job: Job, now: datetime, *, past: bool) -> Job:
+def _anchor(job: Job, old: Job | None, now: datetime, *, past: bool) -> Job:
+    """``job`` at the beginning of its schedule; ``old`` was in its place."""
     policy = job.policy
     plain = parse(
         job.schedule,
@@ -162,13 +159,34 @@ def _anchor(job: Job, now: datetime, *, past: bool) -> Job:
     if not past:
         late = ONE_SHOT_GRACE if policy.grace is None else policy.grace
         refuse_past(plain, now, late, job.schedule)
-    schedule = bounded(plain, policy.start, policy.until)
+    schedule = plain
+    if policy.start is not None or policy.until is not None:
+        schedule = bounded(plain, policy.start, policy.until)
     _check_jitter(policy.jitter, schedule, now)
     cursor = min(now, plain.at - TICK) if isinstance(plain, Once) else now
-    bound = replace(
-        job, bound=str(plain), fired=0, failures=0, completed=False, error=None, next_fire_at=None
+    following = schedule.next_after(cursor)
+    return replace(
+        job,
+        bound=_bound(job.schedule, plain),
+        cursor=cursor,
+        next_fire_at=None if following is None else fire_at(job, following),
+        last_fire_at=None if old is None else old.last_fire_at,
+        incidents=() if old is None else old.incidents,
+        fired=0,
+        failures=0,
+        completed=following is None and not schedule.on_start,
+        error=None,
+        created_at=now if old is None else old.created_at,
+        revision=1 if old is None else old.revision + 1,
     )
-    return advance(bound, schedule, cursor)
+
+
+def _bound(text: str, schedule: Schedule) -> str:
+    """What ``schedule`` is kept as. A hundred thousand jobs do not need the same text twice."""
+    if exact(text) is not None:
+        return text
+    bound = str(schedule)
+    return text if bound == text else bound
 
 
 def _timing(job: Job) -> tuple[object, ...]:
@@ -198,14 +216,21 @@ def _check_jitter(jitter: float, schedule: Schedule, now: datetime) -> None:
             raise InvalidJob(message, where="$.jitter")
 
 
-def _resume(job: Job, now: datetime) -> Decision:
-    """Take up a paused job. Its failures are forgiven; of what came due a one-shot is still
-    owed within its grace, and all else is a counted skip."""
+def pause_over(job: Job, now: datetime) -> Decision:
+    """The job after a pause whose end has come. What was due before that end is skipped."""
+    end = now if job.paused_until is None else job.paused_until
+    job = replace(job, paused=None, paused_until=None, revision=job.revision + 1)
+    return _resume(job, end - TICK, now)
+
+
+def _resume(job: Job, end: datetime, now: datetime) -> Decision:
+    """Take up a job paused until ``end``. Its failures are forgiven; of what came due a one-shot
+    is still owed within its grace, and all else is a counted skip."""
     job = replace(job, failures=0)
     if job.state != "scheduled" or job.cursor is None:
         return Decision(job)
     schedule = timetable(job)
-    newest = schedule.last_at(now)
+    newest = schedule.last_at(end)
     if newest is None or newest <= job.cursor:
         return Decision(job)
     late = (now - newest).total_seconds()

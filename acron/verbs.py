@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
+from acron.bulk import Bulk
 from acron.errors import AmbiguousJob, InvalidJob, JobConflict, JobNotFound
+from acron.functions import by_name
+from acron.incidents import acknowledged, find, is_open
 from acron.model import Decision, Run, RunState
 from acron.occurrences import history, occurrences
 from acron.records import ACTION_FIELDS, FIELDS, job_from_record, job_to_record, unknown_field
 from acron.specs import Call, Command, Custom
 from acron.status import Status, judge
-from acron.timetable import bind, timetable
+from acron.timetable import bind, pause_over, timetable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -22,21 +25,18 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.abc import Action, Store
-    from acron.clock import Clock
-    from acron.model import Job, Occurrence, Skip
+    from acron.model import Incident, Job, Occurrence, Skip
     from acron.specs import ActionSpec
 
 OnConflict = Literal["error", "replace", "keep"]
 
 
-class Verbs(ABC):
+class Verbs(Bulk):
     """Jobs of one store. ``ref`` is a job's id, or its name in any letter case.
 
     Verbs that change something need the app to be open; those that read do not.
     """
 
-    tz: str
-    clock: Clock
     _actions: Mapping[str, Action]
 
     @property
@@ -79,7 +79,14 @@ class Verbs(ABC):
         self, rows: Iterable[Mapping[str, Any]], *, on_conflict: OnConflict = "error"
     ) -> list[Job]:
         """Store many jobs in one transaction; each row has the parameters of ``add``."""
-        jobs = [self._job(row) for row in rows]
+        jobs: list[Job] = []
+        checked: ActionSpec | None = None
+        for row in rows:
+            job = self._job(row)
+            if job.action is not checked:  # calls without arguments share one spec
+                self.check(job)
+                checked = job.action
+            jobs.append(job)
         now = self.clock.now()
         return await self._put(jobs, on_conflict, now)
 
@@ -104,23 +111,26 @@ class Verbs(ABC):
         return [decision.job for decision in decisions if decision.job is not None]
 
     def _job(self, row: Mapping[str, Any]) -> Job:
-        record = {key: value for key, value in row.items() if value is not None}
-        for key in record:
-            if key not in FIELDS:
-                raise unknown_field(key)
+        given = {key: value for key, value in row.items() if value is not None}
+        record = by_name(given, self._function)
+        if not FIELDS.issuperset(record):
+            raise unknown_field(next(key for key in record if key not in FIELDS))
         if "id" not in record:
             record["id"] = secrets.token_hex(6)
         record.setdefault("tz", self.tz)
         record |= self._action_fields(record.pop("action", None), record.pop("kwargs", None))
-        job = job_from_record(record)
-        self.check(job)
-        return job
+        return job_from_record(record)
+
+    def _function(self, _: str, function: Callable[..., Any]) -> str:
+        return self._name_of(function)
 
     def _action_fields(self, action: object, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
         """An action as add takes it, in the words of a record."""
-        given = {} if kwargs is None else {"kwargs": dict(kwargs)}
+        given: dict[str, Any] = {} if kwargs is None else {"kwargs": dict(kwargs)}
         if action is None:
             return given
+        if isinstance(action, str):
+            return {"call": action, **given}
         if isinstance(action, Call):
             return {"call": action.name, "kwargs": action.kwargs, **given}
         if isinstance(action, Command):
@@ -128,8 +138,6 @@ class Verbs(ABC):
             return {key: value for key, value in fields.items() if value is not None} | given
         if isinstance(action, Custom):
             return {"action": action.action, "data": action.data, **given}
-        if isinstance(action, str):
-            return {"call": action, **given}
         if callable(action):
             return {"call": self._name_of(action), **given}
         message = f"an action is a function, its name or a Command, not {type(action).__name__}"
@@ -161,7 +169,11 @@ class Verbs(ABC):
                 message = f"job {old.id!r} is at revision {old.revision}, not {revision}"
                 raise JobConflict(message, job_id=old.id)
             record = job_to_record(old)
-            fields = dict(changes)
+            fields = by_name({"kwargs": record.get("kwargs"), **changes}, self._function)
+            if "kwargs" not in changes:
+                del fields["kwargs"]
+            if fields.get("paused", True) is None:
+                record.pop("paused_until", None)
             if {"action", "call", "command", "http", "prompt"} & fields.keys():
                 record = {key: value for key, value in record.items() if key not in ACTION_FIELDS}
                 action = fields.pop("action", None)
@@ -175,13 +187,19 @@ class Verbs(ABC):
 
         return await self._alter(job.id, altered)
 
-    async def pause(self, ref: str, reason: str = "") -> Job:
-        """Fire it no more until ``resume``. Instants due meanwhile are counted skips."""
-        return await self._alter((await self.get(ref)).id, lambda old: replace(old, paused=reason))
+    async def pause(
+        self, ref: str, reason: str = "", *, until: datetime | str | None = None
+    ) -> Job:
+        """Fire it no more until ``resume``, or until the instant ``until``: an aware datetime, or
+        a moment or delay as in schedules. Instants due meanwhile are counted skips."""
+        end = self._moment(until)
+        job = await self.get(ref)
+        return await self._alter(job.id, lambda old: replace(old, paused=reason, paused_until=end))
 
     async def resume(self, ref: str) -> Job:
         """Fire it again from its next instant on; what a pause has cost is not made up for."""
-        return await self._alter((await self.get(ref)).id, lambda old: replace(old, paused=None))
+        job = await self.get(ref)
+        return await self._alter(job.id, lambda old: replace(old, paused=None, paused_until=None))
 
     async def _alter(self, job_id: str, altered: Callable[[Job], Job]) -> Job:
         now = self.clock.now()
@@ -205,7 +223,7 @@ class Verbs(ABC):
             waiting = tuple(
                 replace(run, state=RunState.CANCELLED, finished_at=now, error="job removed")
                 for run in runs
-                if run.state is RunState.PENDING
+                if run.state is RunState.PENDING and run.job_id == job.id
             )
             return Decision(None, runs=waiting)
 
@@ -224,11 +242,11 @@ class Verbs(ABC):
             raise AmbiguousJob(ref, tuple(one.id for one in named))
         return named[0]
 
-    async def jobs(self) -> AsyncIterator[Job]:
-        """All jobs, by id, read in pages."""
+    async def jobs(self, *, tag: str | None = None) -> AsyncIterator[Job]:
+        """All jobs, or those with ``tag``, by id, read in pages."""
         after = ""
         async with self._reading() as store:
-            while page := await store.page(after):
+            while page := await store.page(after, tag=tag):
                 for job in page:
                     yield job
                 after = page[-1].id
@@ -281,8 +299,10 @@ class Verbs(ABC):
         return run
 
     async def upcoming(self, ref: str, count: int = 5) -> list[datetime]:
-        """The job's next instants, UTC; none while it is paused."""
+        """The job's next instants, UTC; none while it is paused without an end."""
         job = await self.get(ref)
+        if job.due_at is not None and job.paused_until is not None:
+            job = pause_over(job, self.clock.now()).job or job
         if job.due_at is None or job.cursor is None:
             return []
         left = count if job.policy.repeat is None else min(count, job.policy.repeat - job.fired)
@@ -297,6 +317,8 @@ class Verbs(ABC):
         async with self._reading() as store:
             nodes = await store.nodes()
             problems = tuple(await store.problems())
+            running = await store.runs(state=RunState.RUNNING, limit=1000)
+            overdue = await store.overdue(now)
             jobs = [job async for job in self.jobs()]
         live = [node for node in nodes if node.alive]
         offers = frozenset[str]().union(*(node.offers for node in live))
@@ -309,8 +331,42 @@ class Verbs(ABC):
             next_fire_at=min((job.due_at for job in waiting if job.due_at), default=None),
             parked=tuple(job.id for job in waiting if live and job.action.needs not in offers),
             errors=tuple(job.id for job in jobs if job.state == "error"),
+            incidents=sum(is_open(one) for job in jobs for one in job.incidents),
             problems=problems,
+            running=running,
+            due=[job for job in overdue if job.state == "scheduled"],
         )
+
+    # --- incidents ---
+
+    async def incidents(self, state: str | None = None) -> list[Incident]:
+        """What went wrong with the jobs, the newest last time first: what is in that state, or
+        ``open`` (``detected`` or ``alerted``); all that is remembered by default. Of at most
+        10,000 jobs."""
+        async with self._reading() as store:
+            found = [one for job in await store.incidents(10_000) for one in job.incidents]
+        if state is not None:
+            found = [
+                one for one in found if one.state == state or (state == "open" and is_open(one))
+            ]
+        return sorted(found, key=lambda one: one.last_at, reverse=True)
+
+    async def acknowledge(self, incident_id: str) -> Incident:
+        """Say that somebody knows: it alerts no more. Returns it as it is now; one that is over
+        stays as it is. Raises JobNotFound."""
+        job_id = incident_id.rpartition("/")[0]
+        now = self.clock.now()
+
+        def change(_: str, job: Job | None, *__: object) -> Decision:
+            if job is None or find(job, incident_id) is None:
+                raise JobNotFound(incident_id, kind="incident")
+            return Decision(acknowledged(job, incident_id, now))
+
+        (decision,) = await self.store.write([job_id], change, now)
+        incident = None if decision.job is None else find(decision.job, incident_id)
+        if incident is None:
+            raise JobNotFound(incident_id, kind="incident")
+        return incident
 
     # --- manual work ---
 
@@ -325,9 +381,9 @@ class Verbs(ABC):
             if old is None:
                 raise JobNotFound(job.id)
             if runs and old.policy.overlap == "skip":
-                message = f"job {old.id!r} is running: {runs[0].id}"
-                raise JobConflict(message, job_id=old.id)
-            return Decision(old, runs=(Run(id=f"r{mint()}", job_id=old.id, due_at=now),))
+                raise JobConflict(_held_by(old, runs[0]), job_id=old.id)
+            run = Run(id=f"r{mint()}", job_id=old.id, due_at=now, key=old.policy.key)
+            return Decision(old, runs=(run,))
 
         decision = (await self.store.write([job.id], change, now))[0]
         return decision.runs[0]
@@ -348,3 +404,11 @@ class Verbs(ABC):
     @abstractmethod
     async def _wait_for(self, run_id: str) -> None:
         """Until it is worth looking at the run again."""
+
+
+def _held_by(job: Job, run: Run) -> str:
+    """Why a run cannot start: who is in the way, and since when."""
+    since = f"since {run.started_at:%Y-%m-%dT%H:%M:%SZ}" if run.started_at else "about to start"
+    if run.job_id == job.id:
+        return f"job {job.id!r} is running: {run.id}, {since}"
+    return f"the key {job.policy.key!r} of {job.id!r} is held by {run.job_id!r}: {run.id}, {since}"

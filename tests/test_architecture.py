@@ -36,7 +36,7 @@ READS_TIME = {
     "time.time",
     "time.time_ns",
 }
-MAY_READ_TIME = {"acron/clock.py", "acron/runtime/watchdog.py"}
+MAY_READ_TIME = {"acron/clock.py"}
 BLOCKS = {
     "input",
     "io.open",

@@ -69,19 +69,38 @@ class TestLayers:
             "provider": "x",
             "interval": "2.5",
             "max_running": "7",
+            "catch_up_rate": "0",
             "drain_timeout": "0",
             "max_threads": "3",
             "retention_days": "0.5",
             "retention_runs": "9",
+            "blocked_after": "0.25",
+            "blocked_limit": "90",
         }
+        lists = {"alerts"}  # tested below
         tables = {"calendars"}  # these have names of their own: only the file can hold them
-        assert set(texts) | tables == set(Settings.__struct_fields__)
+        assert set(texts) | tables | lists == set(Settings.__struct_fields__)
         settings = load_settings(
             environ={f"ACRON_{name.upper()}": text for name, text in texts.items()}
         )
         for name, text in texts.items():
             value = getattr(settings, name)
             assert value == (text if isinstance(value, str) else float(text)), name
+
+    def test_a_list_may_be_a_text_with_commas(self, home: Path) -> None:
+        variables = {"ACRON_ALERTS": "telegram:-1, log,"}
+        assert load(home, variables).alerts == ("telegram:-1", "log")
+        write(home, 'alerts = ["log", "local"]\nblocked_limit = "10m"')
+        settings = load(home)
+        assert (settings.alerts, settings.blocked_limit) == (("log", "local"), 600)
+        for text, told in (
+            ('alerts = ["log", ""]', r"alerts\[1\]"),
+            ("alerts = [1]", r"alerts\[0\]"),
+            ("blocked_after = -1", "at least 0"),
+        ):
+            write(home, text)
+            with pytest.raises(ConfigError, match=told):
+                load(home)
 
     def test_calendars_are_read_and_checked(self, home: Path) -> None:
         write(home, '[calendars]\ncompany = ["2026-12-24..2027-01-02", "saturday"]')

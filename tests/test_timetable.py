@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from acron.errors import ConfigError, ScheduleError
+from acron.incidents import opened
 from acron.model import Job, SkipReason
 from acron.records import job_from_record
 from acron.timetable import advance, bind, grace, name_calendars, timetable
@@ -40,6 +41,11 @@ def test_a_changed_schedule_starts_anew() -> None:
     later = bound(declared("every 3h"), job, START + timedelta(hours=1))
     assert later.next_fire_at == START + timedelta(hours=4)
     assert later.created_at == START
+
+
+def test_what_went_wrong_outlives_a_change_of_the_schedule() -> None:
+    job = opened(bound(declared("every 2h")), "failure", "no kettle", START)
+    assert bound(declared("every 3h"), job, START + timedelta(hours=1)).incidents == job.incidents
 
 
 def test_the_same_declaration_changes_nothing() -> None:
@@ -144,3 +150,20 @@ def test_a_job_in_error_is_mended_when_its_calendar_is_back() -> None:
     assert broken.state == "error"
     mended = bound(declared("every 1h"), broken, START + timedelta(minutes=5))
     assert (mended.state, mended.next_fire_at) == ("scheduled", job.next_fire_at)
+
+
+@pytest.mark.parametrize(
+    "text, kept",
+    [
+        ("2027-01-01T09:00:00+01:00", "2027-01-01T09:00:00+01:00"),
+        ("2027-01-01T08:00Z", "2027-01-01T08:00Z"),
+        ("2027-01-01 08:00 UTC", "2027-01-01T08:00Z"),
+    ],
+)
+def test_an_instant_in_full_is_kept_as_it_was_written(text: str, kept: str) -> None:
+    job = bound(declared(text))
+    assert job.bound == kept
+    assert (job.bound is job.schedule) == (kept == text), "one text, not two"
+    assert (
+        job.next_fire_at == timetable(job).next_after(START) == datetime(2027, 1, 1, 8, tzinfo=UTC)
+    )

@@ -95,9 +95,13 @@ class CallAction(Action):
     def check(self, spec: Call) -> None:
         if not isinstance(spec.name, str) or not spec.name:
             raise InvalidJob("the call names no function", where="$.call")
-        _check_json(spec.kwargs)
+        kwargs = spec.kwargs
+        if kwargs or not isinstance(kwargs, dict):
+            _check_json(kwargs)
         known = self._functions.get(spec.name)
         if known is None or known.call is None:
+            return
+        if not kwargs and not known.signature.parameters:
             return
         known.signature.typed(spec.kwargs)
         for missing in self._missing(known, spec.kwargs):
@@ -110,26 +114,63 @@ class CallAction(Action):
                 yield one
 
     async def run(self, spec: Call, ctx: Context) -> str | None:
-        known = self._functions.get(spec.name)
-        if known is None:
-            raise ActionFailed(f"no function is registered as {spec.name!r}")
-        if known.call is None:
-            raise ActionFailed(f"{place(known.declared)} is a method: provide() its object")
-        call = partial(known.call, **self._arguments(known, spec.kwargs, ctx))
+        known, function = self._registered(spec.name)
+        arguments = self._arguments(known, spec.kwargs, ctx)
         if known.is_async:
-            result = await call()
+            result = await function(**arguments)
         else:
+            call = partial(function, **arguments)
             result = await self._threads.run(call, label=f"{ctx.job.id} {ctx.run_id}")
-        if result is None or isinstance(result, str):
+        if result is None:
+            return None
+        if isinstance(result, str):
             return as_text(result)
         return as_text(await result if inspect.isawaitable(result) else result)
+
+    async def call_by_name(self, name: str, ctx: Context, values: Mapping[str, object]) -> object:
+        """Call a function that a job names beside its action; what it gave.
+
+        It takes of ``values`` what its parameters name; other parameters get the Context, the
+        objects provided, and then what is left of the values, in order.
+        """
+        known, function = self._registered(name)
+        call = partial(function, **self._placed(known, values, ctx))
+        if known.is_async:
+            return await call()
+        result = await self._threads.run(call, label=f"{name} of {ctx.job.id} {ctx.run_id}")
+        return await result if inspect.isawaitable(result) else result
+
+    def _placed(
+        self, known: _Function, values: Mapping[str, object], ctx: Context
+    ) -> dict[str, object]:
+        parameters = known.signature.parameters
+        left = [value for name, value in values.items() if name not in parameters]
+        placed: dict[str, object] = dict.fromkeys(known.signature.context, ctx)
+        for one in parameters.values():
+            if one.name in values:
+                placed[one.name] = values[one.name]
+            elif (found := self._find(one)) is not None:
+                placed[one.name] = found
+            elif one.required and left:
+                placed[one.name] = left.pop(0)
+            elif one.required:
+                raise ActionFailed(_lacks(known, one))
+        return placed
+
+    def _registered(self, name: str) -> tuple[_Function, Callable[..., Any]]:
+        known = self._functions.get(name)
+        if known is None:
+            raise ActionFailed(f"no function is registered as {name!r}")
+        if known.call is None:
+            raise ActionFailed(f"{place(known.declared)} is a method: provide() its object")
+        return known, known.call
 
     def _arguments(
         self, known: _Function, kwargs: Mapping[str, Any], ctx: Context
     ) -> dict[str, Any]:
         signature = known.signature
-        if not kwargs and not signature.parameters:
-            return dict.fromkeys(signature.context, ctx)
+        if not kwargs and not signature.parameters:  # the common case
+            return dict.fromkeys(signature.context, ctx) if signature.context else {}
         values = signature.typed(kwargs)
         for missing in self._missing(known, kwargs):
             raise ActionFailed(_lacks(known, missing))

@@ -18,8 +18,10 @@ from acron.cli import (  # noqa: F401 (each declares verbs)
     daemon,
     demo,
     forecast,
+    incidents,
     jobs,
     moving,
+    pausing,
     runs,
 )
 from acron.cli.base import Usage, app
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 VERBS = (
     *("run", "status", "tick"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
-    *("run-now", "cancel", "runs", "output"),
+    *("run-now", "cancel", "runs", "output", "incidents"),
     *("next", "explain", "simulate", "demo"),
     *("export", "import"),
 )

@@ -24,6 +24,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="REF", help="A job's id, or its name.")]
+Tag = Annotated[str | None, typer.Option("--tag", metavar="TEXT", help="The jobs with this tag.")]
 Tz = Annotated[
     str | None, typer.Option("--tz", metavar="ZONE", help="IANA zone, like Europe/Paris.")
 ]

@@ -84,6 +84,9 @@ class Board:
                 said = gist(run, 200)
                 self._end(Past(at, job.id, run.state.value, run.id, took(run), said))
             case Skipped(at=at, job=job, skip=skip):
+                for one in [one.run for one in self.running.values() if one.job.id == job.id]:
+                    if one.scheduled_at == skip.scheduled_at:  # it turned out to be irrelevant
+                        del self.running[one.id]
                 times = f", {skip.count} times" if skip.count > 1 else ""
                 self._end(Past(at, job.id, "skipped", said=f"{skip.reason.value}{times}"))
             case Troubled(error=error):

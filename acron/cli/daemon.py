@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from acron.cli.target import Target
     from acron.events import Event
     from acron.model import Run
-    from acron.status import Status
+    from acron.status import Slot, Status
 
     Viewer = Callable[[Acron, AsyncIterator[Event]], Coroutine[Any, Any, None]]
 
@@ -155,14 +155,26 @@ def status(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
         raise typer.Exit(1)
 
 
-def _print_status(found: Status, now: datetime, tz: str, command: str) -> None:
-    def ago(instant: datetime | None) -> str:
-        return "never" if instant is None else f"{span((now - instant).total_seconds())} ago"
+def _ago(instant: datetime | None, now: datetime) -> str:
+    return "never" if instant is None else f"{span((now - instant).total_seconds())} ago"
 
+
+def _held(slot: Slot, now: datetime) -> str:
+    """``r12 of tea, 5m 3s, key chat:1; milk waits``."""
+    told = f"{slot.run_id} of {slot.job_id}"
+    if slot.since is not None:
+        told += f" for {span((now - slot.since).total_seconds())}"
+    if slot.key is not None:
+        told += f", key {slot.key}"
+    return told + (f"; waiting for it: {', '.join(slot.waiting)}" if slot.waiting else "")
+
+
+def _print_status(found: Status, now: datetime, tz: str, command: str) -> None:
     why = {
         "not running": f"nothing fires its jobs; start {command} run",
-        "stalled": f"last heartbeat {ago(found.heartbeat_at)}",
-        "failing": f"last success {ago(found.last_success_at)}",
+        "blocked loop": f"by {found.blocked}",
+        "stalled": f"last heartbeat {_ago(found.heartbeat_at, now)}",
+        "failing": f"last success {_ago(found.last_success_at, now)}",
     }.get(found.state, "")
     typer.echo(color(found.state) + (f": {why}" if why else ""))
     due = found.next_fire_at
@@ -171,14 +183,21 @@ def _print_status(found: Status, now: datetime, tz: str, command: str) -> None:
         ("jobs", str(found.jobs)),
         ("next", f"{local(due, tz)} {tz}, {countdown(due, now)}" if due else ""),
         ("running", str(found.running or "")),
+        *(("slot", _held(slot, now)) for slot in found.slots),
+        ("waiting", ", ".join(found.waiting)),
         ("error", found.last_error or ""),
         ("parked", ", ".join(found.parked)),
         ("abandoned", ", ".join(found.abandoned)),
+        ("incidents", f"{found.incidents} open (see {command} incidents)" * bool(found.incidents)),
         *(("problem", problem) for problem in found.problems),
     ]
     for key, value in rows:
         if value:
             typer.echo(f"  {key:<10}{one_line(value)}")
+    _print_nodes(found, now)
+
+
+def _print_nodes(found: Status, now: datetime) -> None:
     live = [node for node in found.nodes if node.alive] or found.nodes[:1]
     if live:
         head = ("NODE", "PID", "APP", "PROVIDER", "STATE", "BEAT", "SUCCESS", "RUNNING", "ERROR")
@@ -189,8 +208,8 @@ def _print_status(found: Status, now: datetime, tz: str, command: str) -> None:
                 node.app,
                 node.provider,
                 health(node, now),
-                ago(node.heartbeat_at),
-                ago(node.last_success_at),
+                _ago(node.heartbeat_at, now),
+                _ago(node.last_success_at, now),
                 str(node.running),
                 one_line(node.last_error or "", 60),
             )

@@ -1,4 +1,4 @@
-"""The verbs on jobs: add list show edit pause resume remove."""
+"""The verbs on one job: add list show edit."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acron.cli.base import Json, Ref, Usage, verb
+from acron.cli.base import Json, Ref, Tag, Usage, verb
 from acron.cli.options import FIELDS, to_record
 from acron.cli.render import (
     color,
     countdown,
     does,
     gist,
+    late,
     local,
     note,
     print_json,
@@ -67,7 +68,7 @@ def add(
     if as_json:
         print_json(job_json(job))
     else:
-        typer.echo(f"added {_sentence(job, instants)}")
+        typer.echo(f"added {sentence(job, instants)}")
     live = [node for node in nodes if node.alive]
     if not live:
         note(f"nothing will fire it: no acron is running on this store; start {target.command} run")
@@ -83,17 +84,19 @@ def _refuse_later_actions(prompt: str | None, http: str | None) -> None:
 
 
 @verb("list")
-def list_(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
-    """List all jobs."""
+def list_(target: Target, tag: Tag = None, as_json: Json = False) -> None:  # noqa: FBT002
+    """List all jobs, or those with a tag."""
 
     async def work(app: Acron) -> tuple[list[Job], frozenset[str], datetime, str]:
-        jobs = [job async for job in app.jobs()]
+        jobs = [job async for job in app.jobs(tag=tag)]
         status = await app.status()
         return jobs, frozenset(status.parked), app.clock.now(), status.store
 
     jobs, parked, now, address = target.do(work)
     if as_json:
         print_json([job_json(job) for job in jobs])
+    elif not jobs and tag is not None:
+        typer.echo(one_line(f"no jobs with the tag {tag!r} in {address}"))
     elif not jobs:
         typer.echo(f"no jobs in {one_line(address)}; add one:")
         typer.echo(f'  {target.command} add "every 1m" --command "date"')
@@ -147,7 +150,8 @@ def show(target: Target, ref: Ref, as_json: Json = False) -> None:  # noqa: FBT0
             typer.echo(f"  {key:<10}{one_line(value)}")
     for run in found["runs"]:
         word = color(run.state.value, f"{run.state.value.replace('_', ' '):<11}")
-        typer.echo(f"  {run.id:<10}{word} {span(took(run)):<6}  {gist(run)}")
+        words = "  ".join(filter(None, (late(run), gist(run))))
+        typer.echo(f"  {run.id:<10}{word} {span(took(run)):<6}  {words}")
 
 
 def _state(job: Job, *, parked: bool) -> str:
@@ -190,54 +194,18 @@ def edit(
         return job, await app.upcoming(job.id, 3)
 
     job, instants = target.do(work)
-    _tell(job, f"changed {_sentence(job, instants)}", as_json=as_json)
+    tell(job, f"changed {sentence(job, instants)}", as_json=as_json)
 
 
-@verb("pause")
-def pause(
-    target: Target,
-    ref: Ref,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown with the job.")] = "",
-    as_json: Json = False,  # noqa: FBT002
-) -> None:
-    """Fire a job no more until resume."""
-    job = target.do(lambda app: app.pause(ref, reason))
-    _tell(job, f"paused {job.id}", as_json=as_json)
-
-
-@verb("resume")
-def resume(target: Target, ref: Ref, as_json: Json = False) -> None:  # noqa: FBT002
-    """Fire a paused job again, from its next instant on."""
-
-    async def work(app: Acron) -> tuple[Job, list[datetime]]:
-        job = await app.resume(ref)
-        return job, await app.upcoming(job.id, 3)
-
-    job, instants = target.do(work)
-    _tell(job, f"resumed {_sentence(job, instants)}", as_json=as_json)
-
-
-@verb("remove")
-def remove(target: Target, ref: Ref, as_json: Json = False) -> None:  # noqa: FBT002
-    """Remove a job. Its ledger stays."""
-
-    async def work(app: Acron) -> Job:
-        job = await app.get(ref)
-        await app.remove(job.id)
-        return job
-
-    job = target.do(work)
-    _tell(job, f"removed {job.id}", as_json=as_json)
-
-
-def _tell(job: Job, line: str, *, as_json: bool) -> None:
+def tell(job: Job, line: str, *, as_json: bool) -> None:
+    """Print the job as JSON, or the line."""
     if as_json:
         print_json(job_json(job))
     else:
         typer.echo(line)
 
 
-def _sentence(job: Job, instants: Sequence[datetime]) -> str:
+def sentence(job: Job, instants: Sequence[datetime]) -> str:
     """``tea: every 2h, next Sun 2026-11-22 18:00:00, … (Europe/Paris)``, in one line."""
     name = "" if job.name == job.id else f" “{job.name}”"
     if job.state != "scheduled":

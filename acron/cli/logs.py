@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from acron.cli.render import gist, iso, span, took
+from acron.cli.render import gist, iso, late, span, took
 from acron.events import Dropped, Event, Finished, Skipped, Started
 from acron.text import one_line
 
@@ -27,8 +27,7 @@ def _text(event: Event) -> str | None:
         case Started(job=job, run=run):
             how = "" if run.scheduled_at else " by hand"
             again = f" attempt {run.attempt}" if run.attempt > 1 else ""
-            late = f" {span(run.lateness)} late" if run.lateness >= 1 else ""
-            return f"started {job.id} {run.id}{how}{again}{late}"
+            return f"started {job.id} {run.id}{how}{again} {late(run)}".rstrip()
         case Finished(job=job, run=run, retry=retry):
             said = f": {words}" if (words := gist(run, 200)) else ""
             again = f"; attempt {retry.attempt} at {iso(retry.due_at)}" if retry else ""

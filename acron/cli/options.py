@@ -38,15 +38,28 @@ FIELDS: dict[str, Any] = {
     ),
     "catch_up_limit": option(_COUNT, "--catch-up-limit", "N", "At most so many of them (100)."),
     "grace": option(_TEXT, "--grace", "TIME", "How late is not late, as in 5m."),
+    "still_relevant": option(
+        _TEXT, "--still-relevant", "NAME", "Registered function: False ends a run as a skip."
+    ),
     "overlap": option(
         Overlap | None, "--overlap", None, "When the run before still goes on (skip)."
     ),
+    "key": option(_TEXT, "--key", "TEXT", "Jobs with the same key overlap each other."),
+    "priority": option(
+        _COUNT, "--priority", "N", "Of what is due at the same instant, the higher starts first."
+    ),
     "max_running": option(_COUNT, "--max-running", "N", "With --overlap allow: at most N at once."),
     "timeout": option(_TEXT, "--timeout", "TIME", "Stop a run after this time, as in 90s."),
+    "idle_timeout": option(
+        _TEXT, "--idle-timeout", "TIME", "Stop a run that tells of no progress for so long."
+    ),
     "retry": option(_COUNT, "--retry", "N", "Attempts in all, when one fails."),
     "jitter": option(_TEXT, "--jitter", "TIME", "Delay each instant by up to this."),
     "pause_after": option(_COUNT, "--pause-after", "N", "Pause after N failures in a row."),
     "idempotent": option(bool, "--idempotent", None, "Running an occurrence twice is harmless."),
+    "before": option(_TEXT, "--before", "NAME", "Registered function, called first in each run."),
+    "after": option(_TEXT, "--after", "NAME", "Registered function, called when a run has ended."),
+    "on_error": option(_TEXT, "--on-error", "NAME", "Registered function, called on a failure."),
     "gap": option(Gap | None, "--gap", None, "A time that the clocks skip."),
     "fold": option(Fold | None, "--fold", None, "A time that comes twice."),
 }

@@ -34,6 +34,9 @@ COLORS = {
     "error": "red",
     "timed_out": "red",
     "stalled": "red",
+    "blocked loop": "red",
+    "detected": "red",
+    "alerted": "red",
     "not running": "red",
     "running": "cyan",
 }
@@ -63,6 +66,11 @@ def span(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size}{unit} {whole % size // part}{smaller}"
     return f"{whole // 60}m {whole % 60}s" if whole >= 60 else f"{whole}s"
+
+
+def late(run: Run) -> str:
+    """``3h 0m late``; empty for what began within a second of when it was due."""
+    return f"{span(run.lateness)} late" if run.lateness >= 1 else ""
 
 
 def countdown(instant: datetime, now: datetime) -> str:

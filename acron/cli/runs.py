@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acron.cli.base import Json, Ref, verb
-from acron.cli.render import color, gist, local, note, print_json, span, table, took
+from acron.cli.render import color, gist, late, local, note, print_json, span, table, took
 from acron.errors import AcronError
 from acron.model import Run, RunState
 from acron.records import run_json, skip_json
-from acron.text import many_lines
+from acron.text import many_lines, one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -110,7 +110,7 @@ def runs(
     if as_json:
         print_json([run_json(row) if isinstance(row, Run) else skip_json(row) for row in rows])
     elif rows:
-        head = ("AT", "JOB", "RUN", "STATE", "TOOK", "LATE", "")
+        head = ("AT", "JOB", "RUN", "STATE", "TOOK", "", "")
         typer.echo(table(head, [_row(row, tz) for row in rows], paint=3))
 
 
@@ -122,10 +122,10 @@ def _row(row: Run | Skip, tz: str) -> tuple[str, ...]:
     if isinstance(row, Run):
         attempt = f" (attempt {row.attempt})" if row.attempt > 1 else ""
         length = span(took(row)) if row.finished_at else ""
-        late = span(row.lateness) if row.started_at else ""
         state = row.state.value.replace("_", " ")
         when = local(row.scheduled_at or row.due_at, tz)
-        return when, row.job_id, row.id, state + attempt, length, late, gist(row)
+        said = gist(row) or one_line(row.note or "", 80)
+        return when, row.job_id, row.id, state + attempt, length, late(row), said
     times = f"{row.count} times" if row.count > 1 else ""
     return local(row.scheduled_at, tz), row.job_id, "", "skipped", "", "", f"{row.reason} {times}"
 

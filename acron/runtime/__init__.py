@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
@@ -18,23 +19,27 @@ from acron.contain import meant_for_us
 from acron.events import Progressed
 from acron.model import Decision, RunState
 from acron.runtime import fire
+from acron.runtime.alert import Alerter
 from acron.runtime.attempts import Attempts
+from acron.runtime.claim import Spread
 from acron.runtime.deliver import Deliverer
+from acron.runtime.hooks import Hooks
 from acron.runtime.keepers import Listener, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
 from acron.runtime.supervise import Supervisor
+from acron.runtime.watchdog import Watchdog
 from acron.timetable import on_start, timetable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
     from datetime import datetime
 
-    from acron.abc import Action, Adapter, CronScheduler, Store
+    from acron.abc import Action, Adapter, CallByName, CronScheduler, Store
     from acron.clock import Clock
     from acron.events import Events
-    from acron.model import Job, Node, Outcome, Settings
+    from acron.model import Job, Node, Outcome, Run, Settings
     from acron.runtime.run import Attempt
     from acron.threads import Threads
 
@@ -63,15 +68,21 @@ class Runtime:
         senders: Threads,
         settings: Settings,
         node: Node,
+        call: CallByName,
     ) -> None:
         self.store = store
         self.clock = clock
         self.events = events
         self.pulse = Pulse(store, clock, events, node, self._describe)
-        self.attempts = Attempts(lambda work, name: self._own(work, name=name), self._freed)
-        self.recorder = Recorder(store, self.pulse.trouble)
+        self.attempts = Attempts(self._do, self._freed)
+        self.recorder = Recorder(store, self.pulse.trouble, partial(fire.recorded, self))
         self.deliverer = Deliverer(store, adapters, senders, self.pulse.trouble)
+        self.alerter = Alerter(self, self._do, settings.alerts)
+        self.watchdog = Watchdog(settings, clock, self.pulse, store)
+        self.hooks = Hooks(call, self.pulse.trouble)
+        self.call = call
         self.node_id = node.id
+        self.spread: Spread | None = None
         self.draining = False
         self._actions = actions
         self._settings = settings
@@ -129,6 +140,10 @@ class Runtime:
         if self._left_owed:
             self.wake()
 
+    def tell_hooks(self, job: Job, ended: Run) -> None:
+        """Nothing waits for what the job wants called when a run has ended."""
+        self._do(self.hooks.tell(job, ended), f"hooks of {ended.id}")
+
     def abandon(self, attempt: Attempt, outcome: Outcome) -> None:
         """The attempt will not end: record its end without it, and let it be seen."""
         self.attempts.abandon(attempt, outcome)
@@ -162,6 +177,7 @@ class Runtime:
     async def tick(self) -> int:
         self._supervisor.sign_of_life()
         if self.pulse.watch_clock():
+            self._serve_anew()
             self._looked_at = min(self._looked_at, self.clock.now())
         try:
             started = await self._fire_due()
@@ -258,6 +274,7 @@ class Runtime:
                 *self.attempts.abandoned,
                 *self._threads.abandoned,
                 *self.deliverer.abandoned,
+                *self.hooks.abandoned,
             ),
             offers=tuple(sorted(self.can_run)),
         )
@@ -268,9 +285,11 @@ class Runtime:
         Without ``trigger`` nothing fires but by ``tick`` and ``fire``.
         """
         self._triggered = trigger
+        self._serve_anew()
         settings = self._settings
         await self.recover()
         await self.pulse.beat(force=True)
+        self.watchdog.start()
         listener = Listener(self, settings.interval)
         upkeep = Upkeep(self, settings.interval, settings.retention_days, settings.retention_runs)
         self._keepers = [
@@ -280,6 +299,12 @@ class Runtime:
         if trigger:
             await self._boot()
             self._do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
+
+    def _serve_anew(self) -> None:
+        """What an outage left owed is spread. A single tick, of another scheduler's, has no
+        later moments to spread it over."""
+        rate = self._settings.catch_up_rate
+        self.spread = Spread(rate) if rate and self._triggered else None
 
     async def _boot(self) -> None:
         """``@reboot`` is due when a store goes from no live node to one: of nodes that start at
@@ -301,6 +326,7 @@ class Runtime:
     async def recover(self) -> None:
         """End the runs of dead nodes, and send what they left unsent."""
         for decision in await self.store.recover(self.clock.now(), settle):
+            self.alerter.noticed(decision.job)
             for run in decision.runs:
                 if run.state is RunState.UNKNOWN:
                     log.warning("%s %s unknown: its process died", run.job_id, run.id)
@@ -332,17 +358,19 @@ class Runtime:
             await self._end_tasks()
             await self.recorder.close(CLEANUP)
         finally:
-            for task in (*self._keepers, *self._tasks):
+            self._cancel_tasks()
+            for task in self._keepers:
                 task.cancel()
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=1.0)
+        await self.watchdog.stop()
         await self._beat_bounded()
 
     async def _end_tasks(self) -> None:
         """Wait for the ends and deliveries; what is stuck beyond its bound is left behind."""
         loop = asyncio.get_running_loop()
         end = loop.time() + 2 * CLEANUP
-        while pending := [one for one in self._tasks if not self.attempts.is_abandoned(one)]:
+        while pending := self._awaited():
             left = end - loop.time()
             if left <= 0:
                 break
@@ -350,16 +378,24 @@ class Runtime:
             await asyncio.wait(pending, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
             if self.attempts.hurried:
                 break
+        if cancelled := self._cancel_tasks():
+            await asyncio.wait(cancelled, timeout=1.0)
+
+    def _cancel_tasks(self) -> list[asyncio.Task[Any]]:
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+        return [*self._tasks, *self.attempts.cancel()]
+
+    def _awaited(self) -> list[asyncio.Task[Any]]:
+        """The tasks that have an end to make durable, or something to deliver."""
+        writer = self.recorder.writer
+        return [*self._tasks, *self.attempts.going, *([] if writer is None else [writer])]
 
     # --- tasks: every one of them is ours to await, and none may end the loop ---
 
-    def _do(self, work: Coroutine[Any, Any, object], what: str) -> None:
+    def _do(self, work: Coroutine[Any, Any, object], what: str) -> asyncio.Task[None]:
         """Work whose end nobody here waits for; what it raises is reported."""
-        self._own(self._reported(work, what), name=f"acron: {what}")
+        return self._own(self._reported(work, what), name=f"acron: {what}")
 
     async def _reported(self, work: Coroutine[Any, Any, object], what: str) -> None:
         try:

@@ -27,15 +27,18 @@ class Attempts:
 
     def __init__(
         self,
-        own: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
+        own: Callable[[Coroutine[Any, Any, object], str], asyncio.Task[None]],
         freed: Callable[[], None],
     ) -> None:
         self._own = own
         self._freed = freed
-        self._live: dict[str, Attempt] = {}
+        self._live: dict[str, Attempt] = {}  # holds their tasks: a loop holds them weakly
+        self._delivering: set[asyncio.Task[None]] = set()
         self._abandoned: dict[asyncio.Task[None], str] = {}
         self._waiters: dict[str, list[asyncio.Future[Run]]] = {}
+        self._idle: asyncio.Future[None] | None = None  # while a drain waits for it
         self._hurry = asyncio.Event()
+        self._draining = False
 
     def __len__(self) -> int:
         return len(self._live)
@@ -48,14 +51,47 @@ class Attempts:
         """The labels of attempts that were given up and still run."""
         return tuple(self._abandoned.values())
 
+    @property
+    def going(self) -> list[asyncio.Task[None]]:
+        """The tasks that are still to end; of those that were given up nothing is expected."""
+        tasks = [one.task for one in self._live.values() if one.task is not None]
+        return [task for task in tasks if not task.done() and task not in self._abandoned]
+
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Cancel what goes on, given up or not; returns it."""
+        tasks = [*self.going, *self._abandoned]
+        for task in tasks:
+            task.cancel()
+        return tasks
+
     def start(self, attempt: Attempt, work: Coroutine[Any, Any, None]) -> None:
-        self._live[attempt.run.id] = attempt
-        attempt.task = self._own(work, f"acron-run-{attempt.run.id}")
+        """Run ``work`` in a task, which ends with people's code. It contains what it raises."""
+        run_id = attempt.run.id
+        self._live[run_id] = attempt
+        loop = asyncio.get_running_loop()
+        attempt.task = loop.create_task(work, name=f"acron-run-{run_id}")
 
     def release(self, attempt: Attempt) -> None:
         """Its slot is free. What waited for it may go on."""
         if self._live.pop(attempt.run.id, None) is not None:
             self._freed()
+            if self._idle is not None:  # once it has said what it has to deliver
+                asyncio.get_running_loop().call_soon(self._rest)
+
+    def deliver(self, run: Run, work: Coroutine[Any, Any, object]) -> None:
+        """What an ended run still has to do: a drain waits for that too."""
+        task = self._own(work, f"deliver {run.id}")
+        self._delivering.add(task)
+        task.add_done_callback(self._delivered)
+
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        self._delivering.discard(task)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Let a drain go on if it has nothing more to wait for."""
+        if self._idle is not None and not (self._live or self._delivering or self._idle.done()):
+            self._idle.set_result(None)
 
     def abandon(self, attempt: Attempt, outcome: Outcome) -> None:
         """It did not end when cancelled: keep count of it, and expect nothing of it."""
@@ -69,9 +105,6 @@ class Attempts:
         label = self._abandoned.pop(task, "?")
         log.warning("run %s, abandoned before, has ended; its outcome stays", label)
 
-    def is_abandoned(self, task: asyncio.Task[Any]) -> bool:
-        return task in self._abandoned
-
     def stop(self, run_id: str, state: RunState, why: str) -> bool:
         """Ask one run to end; False when it is not here."""
         attempt = self._live.get(run_id)
@@ -84,9 +117,10 @@ class Attempts:
         """A run's end is durable: log it, and tell whoever waits for it."""
         if run.error or ends.isEnabledFor(logging.INFO):
             _log_end(run, retry)
-        for waiter in self._waiters.get(run.id, ()):
-            if not waiter.done():
-                waiter.set_result(run)
+        if self._waiters:
+            for waiter in self._waiters.get(run.id, ()):
+                if not waiter.done():
+                    waiter.set_result(run)
 
     async def wait(self, run_id: str, timeout: float) -> None:  # noqa: ASYNC109 (a bound)
         """Until the run ends here, or ``timeout`` seconds have passed: look again then."""
@@ -103,18 +137,25 @@ class Attempts:
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Give the runs ``timeout`` seconds (none once hurried), then interrupt them. Waits for
         their ends to be recorded, for as long as cleaning up may take."""
-        tasks = [one.task for one in self._live.values() if one.task is not None]
-        if tasks and timeout > 0 and not self._hurry.is_set():
+        self._draining = True
+        if self._idle is None or self._idle.done():
+            self._idle = asyncio.get_running_loop().create_future()
+        self._rest()
+        if not self._idle.done() and timeout > 0 and not self._hurry.is_set():
             hurry = asyncio.create_task(self._hurry.wait())
-            ended = asyncio.create_task(asyncio.wait(tasks))
-            await asyncio.wait({hurry, ended}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {hurry, self._idle}
+            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             hurry.cancel()
-            ended.cancel()
         for attempt in list(self._live.values()):
             attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
-        late = [one.task for one in self._live.values() if one.task is not None]
-        if late:
-            await asyncio.wait(late, timeout=CLEANUP + 1.0)
+        self._delivering.clear()  # these have had their time
+        self._rest()
+        await asyncio.wait({self._idle}, timeout=CLEANUP + 1.0)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the time that a drain gives has begun: what starts now was not in it."""
+        return self._draining or self._hurry.is_set()
 
     @property
     def hurried(self) -> bool:

@@ -3,45 +3,88 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from acron import incidents
 from acron.contain import text_of
 from acron.model import Decision, Due, Job, Run, RunState, Skip, SkipReason
 from acron.runtime.due import owed
+from acron.runtime.watchdog import excuse
 from acron.text import one_line
-from acron.timetable import fire_at, timetable
+from acron.timetable import fire_at, pause_over, timetable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime
 
     from acron.runtime.due import Owed
+    from acron.runtime.watchdog import Block
     from acron.schedules import Schedule
 
 log = logging.getLogger("acron.runtime")
 
 RUNNING = RunState.RUNNING  # an enum's member costs a look-up each time
+#: What a run is told that has to make room.
+REPLACED = "replaced by a newer occurrence"
+#: So many instants from before an outage start at once; what is more is spread.
+AT_ONCE = 10
+
+
+class Spread:
+    """The starts of what an outage left owed: ``AT_ONCE`` of them, then ``rate`` a second.
+
+    One for each time that acron begins to serve. A slot that a failed transaction took is lost:
+    one start comes a little later.
+    """
+
+    __slots__ = ("_at_once", "_slot", "_step")
+
+    def __init__(self, rate: float) -> None:
+        self._at_once = AT_ONCE
+        self._step = timedelta(seconds=1 / rate)
+        self._slot: datetime | None = None
+
+    def start_at(self, now: datetime) -> datetime:
+        """When the next of them may start: ``now``, or later."""
+        slot = now
+        if self._at_once:
+            self._at_once -= 1
+        elif self._slot is not None and self._slot > now:
+            slot = self._slot
+        self._slot = slot + self._step
+        return slot
 
 
 class Decider:
     """``decide`` for one claim.
 
-    ``alive`` are the nodes known to live: another's run counts as live only if its node does.
+    ``since`` is when acron began to serve; what was due before is spread, if there is a
+    ``spread``. ``alive`` are the nodes known to live: another's run counts as live only if its
+    node does.
     ``held`` counts what was left owed, ``doubted`` names the nodes whose runs were in the way
     and that nobody has proven alive: until then an instant waits, and is not skipped.
     """
 
-    __slots__ = ("_alive", "_node", "_now", "_since", "doubted", "held")
+    __slots__ = ("_alive", "_blocks", "_node", "_now", "_since", "_spread", "doubted", "held")
 
     def __init__(
-        self, now: datetime, since: datetime, node: str, alive: Collection[str] = ()
+        self,
+        now: datetime,
+        since: datetime,
+        node: str,
+        alive: Collection[str] = (),
+        spread: Spread | None = None,
+        blocks: tuple[Block, ...] = (),
     ) -> None:
         self._now = now
         self._since = since
         self._node = node
+        self._spread = spread
         self._alive = {node, *alive}
+        self._blocks = blocks
         self.held = 0
         self.doubted: set[str] = set()
 
@@ -53,7 +96,34 @@ class Decider:
         )
         if decision is None:
             self.held += 1
+            return None
+        if self._blocks:
+            decision = self._excused(decision)
+        if due.run is None and (due.job.incidents or decision.skips):
+            decision = self._incidents(due.job, decision)
         return decision
+
+    def _excused(self, decision: Decision) -> Decision:
+        runs = tuple(
+            replace(run, note=note)
+            if run.state is RUNNING and (note := excuse(self._blocks, run.due_at))
+            else run
+            for run in decision.runs
+        )
+        return replace(decision, runs=runs)
+
+    def _incidents(self, old: Job, decision: Decision) -> Decision:
+        """What fires is absent no more; a one-shot that was missed does not come again."""
+        job = decision.job
+        if job is None:
+            return decision
+        if decision.runs:
+            job = incidents.resolved(job, self._now, "absence")
+        for skip in decision.skips:
+            if skip.reason is SkipReason.MISFIRE and job.completed and not old.completed:
+                why = f"missed: {skip.scheduled_at.isoformat()} was later than its grace"
+                job = incidents.opened(job, "misfire", why, self._now)
+        return decision if job is decision.job else replace(decision, job=job)
 
     def _pending(
         self, job: Job, run: Run, live: tuple[Run, ...], mint: Callable[[], int]
@@ -63,7 +133,8 @@ class Decider:
             return None
         others = tuple(one for one in live if one.id != run.id)
         if not _room(job, others):
-            self._doubt(others)
+            if not self._doubt(others) and job.policy.overlap == "replace" and not run.live:
+                return self._replace(job, others)
             return None
         started = replace(
             run,
@@ -72,11 +143,14 @@ class Decider:
             node=self._node,
             started_at=self._now,
             lateness=self._lateness(run.due_at),
+            key=job.policy.key,
         )
         return Decision(job, runs=(started,))
 
     def _instant(self, job: Job, live: tuple[Run, ...], mint: Callable[[], int]) -> Decision | None:
         try:
+            if job.paused is not None:
+                return pause_over(job, self._now)
             schedule = timetable(job)
             due = owed(job, schedule, self._now, self._since)
         except Exception as error:  # noqa: BLE001 (a calendar that fails stops no sibling)
@@ -90,7 +164,13 @@ class Decider:
         if not _room(job, live):
             if self._doubt(live):
                 return None
+            if job.policy.overlap == "replace":
+                return self._replace(job, live)
             return self._overlap(job, schedule, due)
+        if due.instant < self._since and self._spread is not None:
+            start_at = self._put_off(job, schedule, self._spread)
+            if start_at > self._now:
+                return Decision(replace(job, next_fire_at=start_at))
         token = mint()
         due_at = fire_at(job, due.instant)
         run = Run(
@@ -103,9 +183,30 @@ class Decider:
             node=self._node,
             started_at=self._now,
             lateness=self._lateness(due_at),
+            key=job.policy.key,
         )
         started = _advanced(job, schedule, due, started=due.instant)
         return Decision(started, runs=(run,), skips=due.skips)
+
+    def _put_off(self, job: Job, schedule: Schedule, spread: Spread) -> datetime:
+        """When a missed instant may start. Its row is touched once: whoever was put off has had
+        its turn when it comes up again, also under the next process."""
+        first = None if job.cursor is None else schedule.next_after(job.cursor)
+        due = job.next_fire_at
+        if first is None or (due is not None and due > fire_at(job, first)):
+            return self._now
+        return spread.start_at(self._now)
+
+    def _replace(self, job: Job, live: tuple[Run, ...]) -> Decision | None:
+        """Ask what is in the way to end. Until it has, the instant stays owed."""
+        told = tuple(
+            replace(run, cancel_requested=True, error=REPLACED)
+            if run.state is RUNNING
+            else replace(run, state=RunState.CANCELLED, finished_at=self._now, error=REPLACED)
+            for run in live
+            if not run.cancel_requested
+        )
+        return Decision(job, runs=told) if told else None
 
     def _overlap(self, job: Job, schedule: Schedule, due: Owed) -> Decision | None:
         if due.instant is None or job.policy.overlap != "skip" or job.policy.catch_up == "all":

@@ -12,14 +12,14 @@ from msgspec.structs import replace
 from acron.abc import Message, Receipt
 from acron.contain import meant_for_us, text_of
 from acron.errors import StoreError
-from acron.model import RunState
+from acron.model import Delivery, RunState
 from acron.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from acron.abc import Adapter, Store
-    from acron.model import Delivery, Job, Run
+    from acron.model import Job, Run
     from acron.threads import Threads
 
 log = logging.getLogger("acron.deliver")
@@ -71,6 +71,16 @@ class Deliverer:
             for index in pending:
                 sends.create_task(self._one(job, outbox, index))
         return outbox.run
+
+    async def send(self, job: Job, run: Run, target: str, text: str) -> Delivery:
+        """One send beside the outbox: bounded, and what came of it."""
+        delivery = Delivery(target)
+        adapter = self._adapter(delivery)
+        if adapter is None:
+            log.error("no adapter here for %s", one_line(repr(target)))
+            return replace(delivery, state="failed", error="no adapter here")
+        message = Message(target.partition(":")[2], text, job, run)
+        return await self._send(adapter, message, delivery)
 
     def _adapter(self, delivery: Delivery) -> Adapter | None:
         return self._adapters.get(delivery.target.partition(":")[0])

@@ -13,9 +13,10 @@ from acron.runtime.claim import Decider
 from acron.runtime.run import Attempt, contain, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Collection, Coroutine, Iterable
     from datetime import datetime
 
+    from acron.model import Skip
     from acron.runtime import Runtime
 
 RUNNING = RunState.RUNNING  # an enum's member costs a look-up each time
@@ -33,7 +34,14 @@ async def fire_due(rt: Runtime, *, only: str | None = None) -> int:
         if room <= 0:
             rt.looked(now, held=True)
             return started
-        decide = Decider(now, rt.pulse.serving_since, rt.node_id, alive or ())
+        decide = Decider(
+            now,
+            rt.pulse.serving_since,
+            rt.node_id,
+            alive or (),
+            rt.spread,
+            rt.watchdog.recent(),
+        )
         decisions = await claim(rt, decide, now, room, only)
         started += start(rt, decisions)
         if decide.doubted and alive is None:
@@ -69,21 +77,33 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
         job = decision.job
         if job is None:
             continue
+        if job.incidents:
+            rt.alerter.noticed(job)
         for run in decision.runs:
-            if run.state is RUNNING:
+            if run.cancel_requested:  # it has to make room; one of another node hears of it there
+                rt.attempts.stop(run.id, RunState.CANCELLED, run.error or "")
+            elif run.state is RUNNING:
                 attempt = Attempt(job, run, rt)
                 rt.attempts.start(attempt, run_one_job(rt, attempt))
-                if rt.draining:  # this claim was under way when the drain began
+                if rt.attempts.closing:  # this claim took too long for the drain to wait for
                     attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
                 started += 1
-        if decision.skips and rt.events.wanted:
-            for skip in decision.skips:
-                rt.events.emit(Skipped(rt.clock.now(), job, skip))
+        if decision.skips:
+            _tell_of(rt, job, decision.skips)
     return started
 
 
+def _tell_of(rt: Runtime, job: Job, skips: Iterable[Skip]) -> None:
+    if rt.events.wanted:
+        for skip in skips:
+            rt.events.emit(Skipped(rt.clock.now(), job, skip))
+
+
 async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
-    """A claimed run from its start to its delivery. Nothing that it raises leaves its task."""
+    """A claimed run from its start to its end. Nothing that it raises leaves its task.
+
+    The end goes on its way without this task: the recorder hands it on to ``recorded``.
+    """
     try:
         try:
             outcome = await run(rt, attempt)
@@ -92,15 +112,15 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
             if not attempt.in_task():
                 raise  # the loop is gone, and the coroutine is being closed
             outcome = failed(error)
-        job, ended = await record(rt, attempt, outcome)
-        if ended.deliveries:
-            await deliver(rt, job, ended)
+        if outcome.error is None:
+            record(rt, attempt, outcome)
+        else:
+            await conclude(rt, attempt, outcome)
     except BaseException as error:
+        rt.attempts.release(attempt)
         if meant_for_us(error):
             raise
         rt.pulse.trouble(f"run {attempt.label}", error)
-    finally:
-        rt.attempts.release(attempt)
 
 
 def run(rt: Runtime, attempt: Attempt) -> Coroutine[Any, Any, Outcome]:
@@ -111,22 +131,45 @@ def run(rt: Runtime, attempt: Attempt) -> Coroutine[Any, Any, Outcome]:
     return contain(attempt, rt.action_of, Context(job, claimed, attempt.report))
 
 
-async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> tuple[Job, Run]:
-    """Make the end durable, fenced by the claim's token. What is not ours to end any more is
-    left as it is, and there is nothing of it to deliver."""
+async def conclude(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
+    """The end of what has failed, also of an attempt that will not return: whether it is to be
+    tried again, the job may want to judge."""
+    if attempt.job.policy.retry is not None:
+        outcome = await rt.hooks.judged(attempt, outcome)
+    record(rt, attempt, outcome)
+
+
+def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
+    """Have the end made durable, fenced by the claim's token."""
+    claimed = attempt.run
     now = rt.clock.now()
-    end = End(run_id=attempt.run.id, token=attempt.run.token, finished_at=now, outcome=outcome)
-    decision = await rt.recorder.record(end)
+    end = End(run_id=claimed.id, token=claimed.token, finished_at=now, outcome=outcome)
+    rt.recorder.record(attempt, end)
+
+
+def recorded(rt: Runtime, attempt: Attempt, decision: Decision | None) -> None:
+    """The end is durable: its slot is free, whoever waits is told, what it says is delivered.
+
+    None: it was not ours to end any more. It is left as it is, and there is nothing to deliver.
+    """
     rt.attempts.release(attempt)
     if decision is None:
-        return attempt.job, attempt.run
-    ended, *retries = decision.runs
+        return
     job = decision.job or attempt.job
-    retry = retries[0] if retries else None
+    if decision.dropped:  # it has become a skip
+        _tell_of(rt, job, decision.skips)
+        return
+    ended = decision.runs[0]
+    retry = decision.runs[1] if len(decision.runs) > 1 else None
     rt.attempts.ended(ended, retry)
+    if job.incidents:
+        rt.alerter.noticed(job)
     if rt.events.wanted:
-        rt.events.emit(Finished(now, job, ended, retry))
-    return job, ended
+        rt.events.emit(Finished(ended.finished_at or rt.clock.now(), job, ended, retry))
+    if job.policy.after is not None or job.policy.on_error is not None:
+        rt.tell_hooks(job, ended)
+    if ended.deliveries:
+        rt.attempts.deliver(ended, deliver(rt, job, ended))
 
 
 async def deliver(rt: Runtime, job: Job, ended: Run, *, adopted: bool = False) -> None:
@@ -134,10 +177,3 @@ async def deliver(rt: Runtime, job: Job, ended: Run, *, adopted: bool = False) -
     told = await rt.deliverer.deliver(job, ended, adopted=adopted)
     if rt.events.wanted:
         rt.events.emit(Delivered(rt.clock.now(), job, told))
-
-
-async def conclude(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
-    """The way out for an attempt that was abandoned: its end without it."""
-    job, ended = await record(rt, attempt, outcome)
-    if ended.deliveries:
-        await deliver(rt, job, ended)

@@ -7,13 +7,16 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from acron import incidents
 from acron.contain import meant_for_us
-from acron.model import End, Outcome, RunState
+from acron.model import Decision, End, Outcome, RunState
 from acron.runtime.record import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+    from datetime import datetime
 
+    from acron.model import Job, Run
     from acron.runtime import Runtime
 
 log = logging.getLogger("acron.runtime")
@@ -22,6 +25,10 @@ log = logging.getLogger("acron.runtime")
 PRUNE_INTERVAL = 3600.0
 #: Seconds between two wake-ups by news; the first comes at once.
 CALM = 0.01
+#: Seconds by which a job must be overdue, at least, to count as absent.
+ABSENT_AFTER = 120.0
+#: Overdue jobs that are looked at; where more are, that many incidents say enough.
+OVERDUE_LIMIT = 1000
 #: Seconds to wait after a step that failed.
 PAUSE = 1.0
 
@@ -59,12 +66,13 @@ class Listener:
             return
         for run in await rt.store.runs(state=RunState.RUNNING, node=rt.node_id, limit=10_000):
             if run.cancel_requested:
-                rt.attempts.stop(run.id, RunState.CANCELLED, "cancelled by request")
+                why = run.error or "cancelled by request"
+                rt.attempts.stop(run.id, RunState.CANCELLED, why)
 
 
 class Upkeep:
-    """Every other interval: beat (ticks do so too) and settle what nobody runs; every hour:
-    forget what is old."""
+    """Every other interval: beat (ticks do so too), settle what nobody runs, and see what should
+    have fired; every hour: forget what is old, tell of what others left untold."""
 
     def __init__(self, rt: Runtime, interval: float, days: float, keep_runs: int) -> None:
         self._rt = rt
@@ -73,6 +81,8 @@ class Upkeep:
         self._keep_runs = keep_runs
         self._pruned_at = float("-inf")
         self._orphans: frozenset[str] = frozenset()
+        self._untold = False  # there may be incidents that a dead process has told nobody of
+        self._overdue: frozenset[tuple[str, datetime | None]] = frozenset()
 
     async def step(self) -> None:
         rt = self._rt
@@ -80,9 +90,14 @@ class Upkeep:
         await rt.pulse.beat(force=True)
         await rt.recover()
         await self._settle_orphans()
+        await self._note_absent()
+        rt.alerter.try_again()
         if rt.clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL:
             self._pruned_at = rt.clock.monotonic()
             await rt.store.prune(rt.clock.now() - self._age, self._keep_runs)
+            self._untold = True
+        if self._untold:
+            self._untold = await rt.alerter.look(rt.clock.now())
 
     async def _settle_orphans(self) -> None:
         """Runs that are ours in the store and that nobody here runs: a claim whose answer was
@@ -100,5 +115,51 @@ class Upkeep:
         ends = [
             End(run_id=run.id, token=run.token, finished_at=now, outcome=outcome) for run in lost
         ]
-        await rt.store.finish(ends, settle)
+        for decision in await rt.store.finish(ends, settle):
+            if decision is not None:
+                rt.alerter.noticed(decision.job)
         rt.wake()
+
+    async def _note_absent(self) -> None:
+        """Jobs that should have fired long ago, at two looks in a row, and neither wait for a
+        slot nor for a run before. What only others can run is theirs to judge."""
+        rt = self._rt
+        now = rt.clock.now()
+        before = now - timedelta(seconds=max(2 * self._interval, ABSENT_AFTER))
+        late = await rt.store.overdue(before, OVERDUE_LIMIT)
+        seen = frozenset((job.id, job.due_at) for job in late)
+        again, self._overdue = seen & self._overdue, seen
+        absent = [
+            job
+            for job in late
+            if (job.id, job.due_at) in again and not incidents.going_on(job, "absence")
+        ]
+        if not absent:
+            return
+        can_run, free = rt.can_run, rt.free > 0
+        offers = {what for node in await rt.store.nodes() if node.alive for what in node.offers}
+        reasons: dict[str, str] = {}
+        for job in absent:
+            needs = job.action.needs
+            if needs in can_run and free:
+                reasons[job.id] = "nothing has fired it"
+            elif needs not in can_run and needs not in offers:
+                reasons[job.id] = f"no live process can run {needs}"
+        await self._open_absences(reasons, now, before)
+
+    async def _open_absences(
+        self, reasons: dict[str, str], now: datetime, before: datetime
+    ) -> None:
+        def change(
+            job_id: str, job: Job | None, runs: Sequence[Run], _: Callable[[], int]
+        ) -> Decision:
+            due = None if job is None else job.due_at
+            if job is None or due is None or due >= before or any(run.live for run in runs):
+                return Decision(job)
+            why = f"should have fired at {due.isoformat()}; {reasons[job_id]}"
+            return Decision(incidents.opened(job, "absence", why, now))
+
+        if not reasons:
+            return
+        for decision in await self._rt.store.write(list(reasons), change, now):
+            self._rt.alerter.noticed(decision.job)

@@ -32,6 +32,7 @@ class Pulse:
 
     ``describe`` adds to the node's record what only the runtime knows. ``serving_since`` is when
     acron began to serve without a break: a machine that slept, or a clock that was set, is one.
+    ``sent`` is what the store was told last; any thread may read it.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Pulse:
         describe: Callable[[Node], Node],
     ) -> None:
         self.serving_since = node.started_at
+        self.sent = node
         self._store = store
         self._clock = clock
         self._events = events
@@ -63,8 +65,9 @@ class Pulse:
             return
         self._beat_at = self._clock.monotonic()
         self._node = replace(self._node, heartbeat_at=self._clock.now())
+        self.sent = self.node
         try:
-            await self._store.beat(self.node)
+            await self._store.beat(self.sent)
         except BaseException as error:
             if meant_for_us(error):
                 raise

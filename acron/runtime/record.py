@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from acron import incidents
 from acron.contain import meant_for_us
 from acron.errors import StoreError
-from acron.model import OUTPUT_LIMIT, Decision, Delivery, End, Job, Outcome, Retry, Run, RunState
+from acron.model import (
+    OUTPUT_LIMIT,
+    Decision,
+    Delivery,
+    End,
+    Job,
+    Outcome,
+    Retry,
+    Run,
+    RunState,
+    Skip,
+)
 from acron.specs import Command
 from acron.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from acron.abc import Settle, Store
+    from acron.runtime.run import Attempt
 
 log = logging.getLogger("acron.runtime")
 
 SUCCEEDED = RunState.SUCCEEDED  # an enum's member costs a look-up each time
-_FAILURES = frozenset({RunState.FAILED, RunState.TIMED_OUT})
+FAILURES = frozenset({RunState.FAILED, RunState.TIMED_OUT})
 _CUT_SHORT = frozenset({RunState.INTERRUPTED, RunState.UNKNOWN})
 _LONGEST_WAIT = 5.0
 #: Attempts of an idempotent job that was cut short: one that kills its process ends here.
@@ -34,9 +49,11 @@ RERUNS = 10
 def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Decision:
     """What the end of ``run`` makes of it and of its job. Pure."""
     outcome = end.outcome
-    if outcome.state is SUCCEEDED and not outcome.output and job is not None:  # the common end
+    plain = outcome.state is SUCCEEDED and not outcome.output and not run.cancel_requested
+    if plain and job is not None:  # the common end
         ended = replace(run, state=SUCCEEDED, finished_at=end.finished_at)
-        return Decision(replace(job, failures=0) if job.failures else job, runs=(ended,))
+        well = _well(job, end.finished_at) if job.failures or job.incidents else job
+        return Decision(well, runs=(ended,))
     ended = replace(
         run,
         state=outcome.state,
@@ -44,6 +61,14 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
         output=outcome.output and cut(outcome.output, OUTPUT_LIMIT),
         error=outcome.error,
     )
+    if outcome.skip is not None and run.scheduled_at is not None and run.attempt == 1:
+        skip = Skip(
+            job_id=run.job_id,
+            scheduled_at=run.scheduled_at,
+            reason=outcome.skip,
+            recorded_at=end.finished_at,
+        )
+        return Decision(job, skips=(skip,), dropped=(run.id,))
     if job is None:
         return Decision(None, runs=(ended,))
     wait = _retry_in(job, run, outcome)
@@ -53,12 +78,19 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
             job_id=job.id,
             scheduled_at=run.scheduled_at,
             attempt=run.attempt + 1,
+            key=job.policy.key,
             due_at=end.finished_at + timedelta(seconds=wait),
         )
         return Decision(job, runs=(ended, again))
     if deliveries := _deliveries(job, ended):
         ended = replace(ended, deliveries=deliveries)
-    return Decision(_streak(job, ended), runs=(ended,))
+    return Decision(_streak(job, ended, end.finished_at), runs=(ended,))
+
+
+def _well(job: Job, at: datetime) -> Job:
+    """The job after a success."""
+    job = incidents.resolved(job, at, "failure", "absence")
+    return replace(job, failures=0) if job.failures else job
 
 
 def _retry_in(job: Job, run: Run, outcome: Outcome) -> float | None:
@@ -67,11 +99,18 @@ def _retry_in(job: Job, run: Run, outcome: Outcome) -> float | None:
         again = job.policy.idempotent and run.attempt < RERUNS
         return 0.0 if again else None
     retry = job.policy.retry
-    if retry is None or outcome.state not in _FAILURES or run.attempt >= retry.attempts:
+    if retry is None or not worth_retrying(retry, run, outcome):
         return None
-    if outcome.raised and not set(retry.on) & set(outcome.raised):
-        return None
-    return backoff(retry, run)
+    if outcome.again is None or outcome.again is True:
+        return backoff(retry, run)
+    return None if outcome.again is False else outcome.again
+
+
+def worth_retrying(retry: Retry, run: Run, outcome: Outcome) -> bool:
+    """Whether ``attempts`` and ``on`` allow a further attempt; ``when`` has the last word."""
+    if outcome.state not in FAILURES or run.attempt >= retry.attempts:
+        return False
+    return not outcome.raised or not set(retry.on).isdisjoint(outcome.raised)
 
 
 def backoff(retry: Retry, run: Run) -> float:
@@ -85,11 +124,15 @@ def backoff(retry: Retry, run: Run) -> float:
     return wait * (1 + retry.jitter * int.from_bytes(spread, "big") / 2**32)
 
 
-def _streak(job: Job, ended: Run) -> Job:
-    """Count failures in a row; at ``pause_after`` of them the job pauses itself."""
+def _streak(job: Job, ended: Run, at: datetime) -> Job:
+    """Count failures in a row; at ``pause_after`` of them the job pauses itself. What failed for
+    good, or was lost with its process, is an incident."""
     if ended.state is RunState.SUCCEEDED:
-        return replace(job, failures=0) if job.failures else job
-    if ended.state not in _FAILURES:
+        return _well(job, at)
+    if ended.state in FAILURES or ended.state is RunState.UNKNOWN:
+        why = ended.error or ended.state.value
+        job = incidents.opened(job, "failure", why, at, run_id=ended.id)
+    if ended.state not in FAILURES:
         return job
     failures = job.failures + 1
     limit = job.policy.pause_after
@@ -119,40 +162,58 @@ def _deliveries(job: Job, ended: Run) -> tuple[Delivery, ...]:
 class Recorder:
     """Gathers ends while a commit is in flight and writes them together.
 
-    Whoever ends a run is told only when that is durable. A store that fails is tried again
+    ``recorded`` is told of each end once that is durable: the decision that was stored, or None
+    when the end was rejected because the run is not ours. A store that fails is tried again
     until it takes them: an end is never dropped while the process lives. An end that no
     transaction can settle is written down as a failure, so that its siblings are not held.
     """
 
-    def __init__(self, store: Store, trouble: Callable[[str, BaseException], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        trouble: Callable[[str, BaseException], None],
+        recorded: Callable[[Attempt, Decision | None], None],
+    ) -> None:
         self._store = store
         self._trouble = trouble
-        self._waiting: list[tuple[End, asyncio.Future[Decision | None]]] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._recorded = recorded
+        self._attempts: list[Attempt] = []  # that have ended, and their ends beside them
+        self._ends: list[End] = []
+        self._context = copy_context()  # what a job puts into its own is not for its siblings
+        self.writer: asyncio.Task[None] | None = None
 
-    def record(self, end: End) -> asyncio.Future[Decision | None]:
-        """A future for the decision that was stored, once it is durable; for None when the end
-        was rejected: the run is not ours."""
-        future: asyncio.Future[Decision | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((end, future))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write(), name="acron-recorder")
-        return future
+    def record(self, attempt: Attempt, end: End) -> None:
+        """Have the end of ``attempt`` written with the next commit."""
+        self._attempts.append(attempt)
+        self._ends.append(end)
+        if self.writer is None:
+            self.writer = asyncio.get_running_loop().create_task(
+                self._write(), name="acron-recorder", context=self._context
+            )
 
     async def _write(self) -> None:
-        batch: list[tuple[End, asyncio.Future[Decision | None]]] = []
+        attempts: list[Attempt] = []
         try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                decisions = await self._commit([end for end, _ in batch])
-                for (_, future), decision in zip(batch, decisions, strict=True):
-                    if not future.done():
-                        future.set_result(decision)
+            while self._ends:
+                attempts, self._attempts = self._attempts, []
+                ends, self._ends = self._ends, []
+                decisions = await self._commit(ends)
+                for attempt, decision in zip(attempts, decisions, strict=True):
+                    self._tell(attempt, decision)
+                attempts = []
         finally:
-            self._writer = None
-            for _, future in (*batch, *self._waiting):
-                if not future.done():
-                    future.set_exception(StoreError("the end of a run was not recorded"))
+            self.writer = None
+            left, self._attempts, self._ends = attempts + self._attempts, [], []
+            for attempt in left:
+                lost = StoreError("the end of a run was not recorded")
+                self._trouble(f"run {attempt.label}", lost)
+                self._tell(attempt, None)
+
+    def _tell(self, attempt: Attempt, decision: Decision | None) -> None:
+        try:
+            self._recorded(attempt, decision)
+        except Exception as error:  # noqa: BLE001 (the other runs have ended too)
+            self._trouble(f"end of {attempt.label}", error)
 
     async def _commit(self, ends: list[End]) -> list[Decision | None]:
         try:
@@ -188,12 +249,12 @@ class Recorder:
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Let what waits be written, for at most ``timeout`` seconds."""
-        writer = self._writer
+        writer = self.writer
         if writer is None:
             return
         _, late = await asyncio.wait({writer}, timeout=timeout)
         if late:
-            log.error("%d ends could not be recorded in %g s", len(self._waiting), timeout)
+            log.error("%d ends could not be recorded in %g s", len(self._ends), timeout)
             writer.cancel()
             await asyncio.wait({writer}, timeout=1.0)
 

@@ -8,17 +8,26 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from acron.contain import text_of
-from acron.model import Outcome, RunState, error_name
+from acron.model import Outcome, RunState, SkipReason, error_name
 from acron.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from acron.abc import Action, Context
+    from acron.abc import Action, CallByName, Context
     from acron.model import Job, Run
 
 #: Seconds that a cancelled attempt has to clean up before it is abandoned.
 CLEANUP = 5.0
+
+#: The common end, one value for all: success that has nothing to say.
+SILENT = Outcome(state=RunState.SUCCEEDED)
+#: Two readings of the loop's time that differ by no more are the same.
+_SAME = 1e-6
+#: ``still_relevant`` said no. A first attempt becomes a skip, a later one ends like this.
+IRRELEVANT = Outcome(
+    state=RunState.CANCELLED, error="no longer relevant", skip=SkipReason.IRRELEVANT
+)
 
 #: The attempt on whose behalf code runs, child tasks included.
 current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", default=None)
@@ -26,6 +35,9 @@ current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", defa
 
 class Keeper(Protocol):
     """Who keeps the attempts: the runtime."""
+
+    @property
+    def call(self) -> CallByName: ...
 
     def abandon(self, attempt: Attempt, outcome: Outcome) -> None: ...
 
@@ -40,6 +52,9 @@ class Phase(Enum):
     DONE = auto()  # people's code has ended, or was given up
 
 
+WAITING, RUNNING, DONE = Phase  # an enum's member costs a look-up each time
+
+
 class Attempt:
     """A claimed run that is going on in ``task``.
 
@@ -47,17 +62,32 @@ class Attempt:
     ``give_up``: a coroutine that swallows cancellation cannot hold anything up.
     """
 
-    __slots__ = ("_keeper", "_timer", "abandoned", "job", "phase", "run", "stopped", "task")
+    __slots__ = (
+        "_heard_at",
+        "_idle",
+        "_keeper",
+        "_timer",
+        "abandoned",
+        "error",
+        "job",
+        "phase",
+        "run",
+        "stopped",
+        "task",
+    )
 
     def __init__(self, job: Job, run: Run, keeper: Keeper) -> None:
         self.job = job
         self.run = run
         self.task: asyncio.Task[None] | None = None
-        self.phase = Phase.WAITING
+        self.phase = WAITING
         self.stopped: Outcome | None = None
         self.abandoned = False
+        self.error: BaseException | None = None  # what it raised, for ``Retry.when``
         self._keeper = keeper
         self._timer: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._heard_at = 0.0
 
     @property
     def label(self) -> str:
@@ -71,37 +101,54 @@ class Attempt:
             return False
 
     def begin(self) -> None:
-        """The clock of ``timeout`` starts here."""
-        self.phase = Phase.RUNNING
-        timeout = self.job.policy.timeout
-        if timeout is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(
-                timeout, self.stop, RunState.TIMED_OUT, f"did not end within {timeout:g} s"
+        """The clocks of ``timeout`` and ``idle_timeout`` start here."""
+        self.phase = RUNNING
+        policy = self.job.policy
+        if policy.timeout is not None:
+            why = f"did not end within {policy.timeout:g} s"
+            self._timer = asyncio.get_running_loop().call_later(
+                policy.timeout, self.stop, RunState.TIMED_OUT, why
             )
+        if policy.idle_timeout is not None:
+            loop = asyncio.get_running_loop()
+            self._heard_at = loop.time()
+            self._idle = loop.call_later(policy.idle_timeout, self._listen, policy.idle_timeout)
+
+    def _listen(self, bound: float) -> None:
+        """Stop it if it was silent for ``bound`` seconds. One timer a silence, however often the
+        run tells of its progress."""
+        loop = asyncio.get_running_loop()
+        self._idle = None
+        silent = loop.time() - self._heard_at
+        if silent >= bound - _SAME:
+            self.stop(RunState.TIMED_OUT, f"told of no progress for {bound:g} s")
+        else:
+            self._idle = loop.call_later(bound - silent, self._listen, bound)
 
     def end(self) -> None:
         """People's code is over: what stops it from now on comes too late."""
-        self.phase = Phase.DONE
+        self.phase = DONE
         self._disarm()
 
     def report(self, done: float, total: float | None, note: str) -> None:
         """What ``ctx.progress`` calls."""
+        if self._idle is not None:
+            self._heard_at = asyncio.get_running_loop().time()
         self._keeper.progressed(self, done, total, note)
 
     def stop(self, state: RunState, why: str) -> None:
         """Ask the attempt to end as ``state``. The first asker wins."""
-        if self.stopped is not None or self.phase is Phase.DONE:
+        if self.stopped is not None or self.phase is DONE:
             return
         self.stopped = Outcome(state=state, error=why)
         self._disarm()
-        if self.phase is Phase.RUNNING and self.task is not None:
+        if self.phase is RUNNING and self.task is not None:
             self._timer = asyncio.get_running_loop().call_later(CLEANUP, self.give_up)
             self.task.cancel()
 
     def give_up(self, why: str = "abandoned: it did not end when cancelled") -> None:
         """Wait for it no longer: record its end without it."""
-        if self.stopped is None or self.phase is not Phase.RUNNING:
+        if self.stopped is None or self.phase is not RUNNING:
             return
         self.end()
         self.abandoned = True
@@ -112,6 +159,20 @@ class Attempt:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    async def ready(self, context: Context) -> bool:
+        """The steps of a run before its work; False when that is wanted no more. A manual run
+        was asked for, and is not questioned."""
+        policy, call = self.job.policy, self._keeper.call
+        relevant = None if self.run.scheduled_at is None else policy.still_relevant
+        if relevant is not None and not await call(relevant, context, {}):
+            return False
+        if policy.before is not None:
+            await call(policy.before, context, {})
+        return True
 
 
 async def contain(
@@ -126,23 +187,32 @@ async def contain(
     if attempt.stopped is not None:
         attempt.end()
         return attempt.stopped
-    if asyncio.get_running_loop().get_task_factory() is not None:  # who asks is at work
-        current_attempt.set(attempt)
+    current_attempt.set(attempt)
     attempt.begin()
     try:
         job = attempt.job
+        policy = job.policy
+        prepared = policy.still_relevant is not None or policy.before is not None
+        if prepared and not await attempt.ready(context):
+            attempt.end()
+            _uncancel()
+            return attempt.stopped or IRRELEVANT
         output = await action_of(job).run(job.action, context)
     except BaseException as error:  # noqa: BLE001 (people's code may raise anything)
         attempt.end()
         _uncancel()
         if attempt.stopped is not None:
             return _stopped(attempt.stopped, getattr(error.__cause__, "output", None))
+        if attempt.job.policy.retry is not None:
+            attempt.error = error
         return failed(error)
     attempt.end()
     if attempt.stopped is not None:
         _uncancel()
         return _stopped(attempt.stopped, output)
-    if output is not None and not isinstance(output, str):
+    if output is None:
+        return SILENT
+    if not isinstance(output, str):
         return failed(TypeError(f"the action gave {type(output).__name__}, not text"))
     return Outcome(state=RunState.SUCCEEDED, output=output)
 

@@ -17,7 +17,7 @@ from acron.schedules.combine import Bounded, Except, Union, any_of, bounded
 from acron.schedules.cron import Cron
 from acron.schedules.durations import duration
 from acron.schedules.interval import Interval
-from acron.schedules.once import Once, Reboot, refuse_past
+from acron.schedules.once import Once, Reboot, exact, refuse_past
 from acron.schedules.rrule import RRule
 from acron.schedules.source import MAX_LENGTH, Fold, Gap, Source
 
@@ -60,10 +60,15 @@ def parse(
     rules at changes of the clock; ``calendars`` are those that ``except`` may name.
     ``str()`` of the value parses back to an equal one, whatever ``tz`` and ``now`` are then.
     """
+    moment = once.exact(text)
+    if moment is not None and tz == "UTC":
+        return moment
     source = Source(text, tz, now, job_id, gap, fold, calendars)
     if not text.isascii() or len(text) > MAX_LENGTH or not source.text:
         _refuse_letters(source)
     source.tz = compose.zone_named(source, tz, 0)
+    if moment is not None:
+        return moment
     if compose.composed(text):
         return compose.parse(source, _kind)
     return _kind(source)
@@ -121,6 +126,7 @@ __all__ = [
     "any_of",
     "bounded",
     "duration",
+    "exact",
     "parse",
     "refuse_past",
 ]

@@ -175,10 +175,11 @@ def spell(at: datetime, name: str | None = None) -> str:
 
 def clock(read: datetime) -> str:
     """Date and time as short as they can be: seconds only where they are not zero."""
-    text = f"{read.year:04}-{read.month:02}-{read.day:02}T{read.hour:02}:{read.minute:02}"
-    if read.second or read.microsecond:
-        text += f":{read.second:02}"
-    return f"{text}.{read.microsecond:06}".rstrip("0") if read.microsecond else text
+    if read.microsecond:
+        return read.isoformat(timespec="microseconds")[:26].rstrip("0")
+    if read.second:
+        return read.isoformat(timespec="seconds")[:19]
+    return read.isoformat(timespec="minutes")[:16]
 
 
 def words(at: datetime, name: str | None = None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from acron.errors import ScheduleError
@@ -12,6 +14,11 @@ from acron.schedules.base import Schedule
 if TYPE_CHECKING:
     from acron.schedules.source import Source
 
+_EXACT = re.compile(
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?"
+    r"(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
 EXAMPLES = ("in 30m", "2026-12-01T09:00", "tomorrow at 9am")
 
 
@@ -23,7 +30,7 @@ class Once(Schedule):
     recurring = False
 
     def __init__(self, at: datetime, zone: str | None = None) -> None:
-        self.at = at.astimezone(UTC)
+        self.at = at if at.tzinfo is UTC else at.astimezone(UTC)
         self.zone = zone
 
     def next_after(self, instant: datetime) -> datetime | None:
@@ -84,6 +91,18 @@ class Reboot(Schedule):
 
     def __hash__(self) -> int:
         return hash(Reboot)
+
+
+@lru_cache(maxsize=16)
+def exact(text: str) -> Once | None:
+    """The moment that ``text`` is, if it is an instant in full, with its offset: such a text
+    needs nothing of what surrounds it. None for any other."""
+    if _EXACT.fullmatch(text) is None:
+        return None
+    try:
+        return Once(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):  # no such day: ``parse`` says so
+        return None
 
 
 def parse(source: Source) -> Schedule | None:

@@ -1,4 +1,7 @@
-"""What is due when: heaps by what an action needs, so that what cannot run here costs nothing."""
+"""What is due when: heaps by what an action needs, so that what cannot run here costs nothing.
+
+What is far away is no row yet: of a job whose ten minutes have not come up, only the id is kept.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,70 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
 
-    #: When, whose, and which pending run of it ("" for the job's own instant).
-    Row = tuple[datetime, str, str]
+    #: When, the rank and id of the job, and which pending run of it ("" for its own instant).
+    Row = tuple[datetime, int, str, str]
     Valid = Callable[[str, Row], bool]
+    #: The row of the job with that id, if the job is due some time and has that need.
+    RowOf = Callable[[str, str], Row | None]
+
+#: Ids in one span; what is more becomes rows at once, so that no span takes long to unfold.
+CROWD = 10_000
 
 
 class Queue:
     """The rows of one kind of action: ``later`` ones, and those already seen ``owed``.
 
     Rows are never taken out of the middle: a row that no longer holds is dropped by whoever
-    meets it.
+    meets it. Jobs that are due in a span after ``near`` are ids in ``far``.
     """
 
-    __slots__ = ("horizon", "later", "needs", "owed")
+    __slots__ = ("_far", "_near", "_row_of", "_spans", "horizon", "later", "needs", "owed")
 
-    def __init__(self, needs: str) -> None:
+    def __init__(self, needs: str, row_of: RowOf) -> None:
         self.needs = needs
         self.later: list[Row] = []
         self.owed: list[Row] = []
         self.horizon: datetime | None = None
+        self._row_of = row_of
+        self._far: dict[int, list[str]] = {}
+        self._spans: list[int] = []  # those of ``far``, as a heap
+        self._near = 0
+
+    def push(self, row: Row) -> None:
+        due_at, _, job_id, run_id = row
+        if not run_id and (span := _span(due_at)) > self._near:
+            ids = self._far.get(span)
+            if ids is None:
+                self._far[span] = [job_id]
+                heappush(self._spans, span)
+                return
+            if len(ids) < CROWD:
+                ids.append(job_id)
+                return
+        heappush(self.later, row)
+
+    def unfold(self, until: datetime | None = None) -> int:
+        """Make rows of the ids that are due in the span of ``until`` or before, or else of
+        those that may come before the first of ``later``; how many of them were stale."""
+        stale, spans = 0, self._spans
+        fresh: list[Row] = []
+        while spans:
+            if until is None and self.later:
+                until = self.later[0][0]
+            if until is not None and spans[0] > _span(until):
+                break
+            self._near = span = heappop(spans)
+            ids = self._far.pop(span)
+            for job_id in set(ids):
+                row = self._row_of(self.needs, job_id)
+                if row is not None and _span(row[0]) == span:
+                    fresh.append(row)
+                    until = until or row[0]
+            stale += len(ids)
+        if fresh:
+            self.later += fresh
+            heapify(self.later)
+        return stale - len(fresh)
 
     def owe(self, row: Row) -> None:
         """Put back a row that is due and could not be claimed."""
@@ -35,8 +83,8 @@ class Queue:
             self.horizon = row[0]
         heappush(self.owed, row)
 
-    def look(self, after: datetime) -> list[Row]:
-        """The heap of the rows later than ``after``; the others are set aside as owed."""
+    def look(self, after: datetime) -> None:
+        """Have only what is later than ``after`` in ``later``; the others are owed."""
         later = self.later
         if self.horizon is not None and after < self.horizon and self.owed:
             later.extend(self.owed)  # the clock was set back
@@ -45,23 +93,24 @@ class Queue:
             self.horizon = after
         while later and later[0][0] <= after:
             self.owe(heappop(later))
-        return later
 
 
 class Agenda:
-    """All rows, by due instant, then job id."""
+    """All rows, by due instant, then by their jobs' rank and id."""
 
-    __slots__ = ("_queues", "size")
+    __slots__ = ("_queues", "_row_of", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, row_of: RowOf) -> None:
         self._queues: dict[str, Queue] = {}
-        self.size = 0  # rows held, stale ones included
+        self._row_of = row_of
+        self.size = 0  # rows and ids held, stale ones included
 
     def push(self, needs: str, row: Row) -> None:
+        """Put in the row of a job or run that is stored already."""
         queue = self._queues.get(needs)
         if queue is None:
-            queue = self._queues[needs] = Queue(needs)
-        heappush(queue.later, row)
+            queue = self._queues[needs] = Queue(needs, self._row_of)
+        queue.push(row)
         self.size += 1
 
     def put_back(self, left: list[tuple[Queue, Row]]) -> None:
@@ -75,12 +124,19 @@ class Agenda:
         heads: list[tuple[Row, int, Queue, list[Row]]] = []
         for queue in self._queues.values():
             if queue.needs in can_run:
+                self.size -= queue.unfold(now)
                 heads.extend(
                     (heap[0], 2 * len(heads) + place, queue, heap)
                     for place, heap in enumerate((queue.owed, queue.later))
                     if heap and heap[0][0] <= now
                 )
         heapify(heads)
+        if len(heads) == 1:  # nothing to merge
+            _, _, queue, heap = heads[0]
+            while heap and heap[0][0] <= now:
+                self.size -= 1
+                yield queue, heappop(heap)
+            return
         while heads:
             _, place, queue, heap = heads[0]
             self.size -= 1
@@ -90,6 +146,26 @@ class Agenda:
             else:
                 heappop(heads)
 
+    def earlier(self, before: datetime) -> Iterator[tuple[str, Row]]:
+        """What is due before ``before``, oldest first, and what it needs; nothing is taken out."""
+        for queue in self._queues.values():
+            self.size -= queue.unfold(before)
+        heaps = [
+            (queue.needs, heap)
+            for queue in self._queues.values()
+            for heap in (queue.owed, queue.later)
+        ]
+        # A heap's rows are looked at only below one that is early enough.
+        front = [(heap[0], which, 0) for which, (_, heap) in enumerate(heaps) if heap]
+        heapify(front)
+        while front and front[0][0][0] < before:
+            row, which, place = heappop(front)
+            needs, heap = heaps[which]
+            for below in (2 * place + 1, 2 * place + 2):
+                if below < len(heap):
+                    heappush(front, (heap[below], which, below))
+            yield needs, row
+
     def next_after(
         self, after: datetime, can_run: Collection[str], valid: Valid
     ) -> datetime | None:
@@ -98,10 +174,18 @@ class Agenda:
         for queue in self._queues.values():
             if queue.needs not in can_run:
                 continue
-            later = queue.look(after)
+            self.size -= queue.unfold(after)
+            queue.look(after)
+            later = queue.later
+            self.size -= queue.unfold()
             while later and not valid(queue.needs, later[0]):
                 heappop(later)
-                self.size -= 1
+                self.size -= 1 + queue.unfold()
             if later and (earliest is None or later[0][0] < earliest):
                 earliest = later[0][0]
         return earliest
+
+
+def _span(instant: datetime) -> int:
+    """Which ten minutes since the beginning of the calendar; all instants are UTC."""
+    return (instant.toordinal() * 24 + instant.hour) * 6 + instant.minute // 10

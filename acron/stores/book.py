@@ -7,8 +7,6 @@ and line by line in a replay.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -16,7 +14,9 @@ from msgspec.structs import replace
 
 from acron.model import Decision, Due, End, Job, Run, RunState
 from acron.stores.agenda import Agenda
-from acron.stores.dead import DIED, adopted, inherited
+from acron.stores.dead import DIED, adopted, inherited, removal
+from acron.stores.index import Index
+from acron.stores.lanes import Lanes, is_news, rank
 from acron.stores.ledger import PENDING, RUNNING, Ledger
 
 if TYPE_CHECKING:
@@ -47,16 +47,15 @@ class Changes(Struct):
 class Book(Ledger):
     """Jobs, runs, skips and what is due, with the transactions of ``Store`` as functions."""
 
-    __slots__ = ("_agenda", "_keys", "_moved", "_names", "jobs", "token")
+    __slots__ = ("_agenda", "_moved", "index", "jobs", "token")
 
     def __init__(self) -> None:
         super().__init__()
         self.jobs: dict[str, Job] = {}
         self.token = 0
-        self._agenda = Agenda()
-        self._moved: set[str] = set()  # jobs that may have rows under a need they have no more
-        self._keys: list[str] | None = None  # ids in order, when asked for
-        self._names: dict[str, set[str]] | None = None  # ids by name, when asked for
+        self._agenda = Agenda(self._row_of)
+        self._moved: set[str] = set()  # jobs that may have rows where they belong no more
+        self.index = Index(self.jobs)
 
     def mint(self) -> int:
         self.token += 1
@@ -66,17 +65,18 @@ class Book(Ledger):
 
     def write(self, ids: Sequence[str], change: Change) -> Changes:
         decisions: list[Decision] = []
-        touched: dict[str, Decision] = {}
+        jobs: dict[str, Job | None] = {}
+        lanes = Lanes()
         for job_id in ids:
-            before = touched.get(job_id)
-            job = self.jobs.get(job_id) if before is None else before.job
-            runs = self.open.get(job_id, {})
-            if before is not None:
-                runs = runs | {run.id: run for run in before.runs}
-                runs = {key: run for key, run in runs.items() if not run.state.ended}
-            decision = change(job_id, job, tuple(runs.values()), self.mint)
-            earlier = () if before is None else before.runs
-            touched[job_id] = Decision(decision.job, earlier + decision.runs)
+            job = jobs[job_id] if job_id in jobs else self.jobs.get(job_id)
+            runs: tuple[Run, ...] = ()
+            if job is not None or job_id in jobs or job_id in self.open:
+                key = None if job is None else job.policy.key
+                runs = lanes.seen(job_id, key, self.standing(job_id, key))
+            decision = change(job_id, job, runs, self.mint)
+            if decision.runs or decision.dropped:
+                lanes.note(decision)
+            jobs[job_id] = decision.job
             decisions.append(decision)
         return Changes(list(ids), decisions, self.token, news=True)
 
@@ -101,6 +101,7 @@ class Book(Ledger):
             raise
         self._agenda.put_back(left)
         changes.token = self.token
+        changes.news = is_news(changes.decisions)
         return changes
 
     def _claim_rows(
@@ -112,16 +113,16 @@ class Book(Ledger):
         left: list[tuple[Queue, Row]],
     ) -> None:
         jobs, pending, opened, mint = self.jobs, self.pending, self.open, self.mint
-        ids, decisions, moved = changes.ids, changes.decisions, self._moved
+        ids, decisions, moved, lanes = changes.ids, changes.decisions, self._moved, Lanes()
         decided: set[str] = set()
         previous: Row | None = None
         for queue, row in rows:
-            due_at, job_id, run_id = row
+            due_at, place, job_id, run_id = row
             job = jobs.get(job_id)
             run = pending.get(run_id) if run_id else None
             if job is None or row == previous:
                 continue  # stale, or there twice
-            if job_id in moved and job.action.needs != queue.needs:
+            if job_id in moved and (job.action.needs != queue.needs or rank(job) != place):
                 continue
             if run_id:
                 if run is None or run.due_at != due_at:
@@ -132,9 +133,11 @@ class Book(Ledger):
             if job_id in decided:
                 left.append((queue, row))
                 continue
+            key = job.policy.key
             live: tuple[Run, ...] = ()
-            if job_id in opened:
-                live = tuple([one for one in opened[job_id].values() if one.live])
+            if job_id in opened or key is not None:
+                standing = lanes.seen(job_id, key, self.standing(job_id, key))
+                live = tuple([one for one in standing if one.live])
             decision = decide(Due(job, run, live), mint)
             if decision is None:
                 left.append((queue, row))
@@ -142,7 +145,11 @@ class Book(Ledger):
             decided.add(job_id)
             ids.append(job_id)
             decisions.append(decision)
-            if _still_due(decision, row):
+            lanes.note_keyed(decision)
+            after = decision.job
+            if (run_id or (after is not None and after.due_at is not None)) and _still_due(
+                decision, row
+            ):
                 left.append((queue, row))
             if len(ids) >= limit:
                 break
@@ -161,7 +168,7 @@ class Book(Ledger):
         if job is None or job.action.needs not in can_run:
             return []
         opened = self.open.get(job_id, {}).values()
-        live = tuple(run for run in opened if run.live)
+        live = tuple(run for run in self.standing(job_id, job.policy.key) if run.live)
         rows: list[tuple[datetime, str, Run | None]] = [
             (run.due_at, run.id, run) for run in opened if run.state is PENDING
         ]
@@ -190,10 +197,14 @@ class Book(Ledger):
             changes.ids.append(job_id)
             changes.decisions.append(decision)
             results.append(decision)
-            if len(opened[job_id]) > 1 or (
-                job is not None
-                and job.next_fire_at is not None
-                and job.next_fire_at <= end.finished_at
+            if (
+                run.key is not None
+                or len(opened[job_id]) > 1
+                or (
+                    job is not None
+                    and job.next_fire_at is not None
+                    and job.next_fire_at <= end.finished_at
+                )
             ):
                 changes.news = True  # what waited for this end can go on
         changes.token = self.token
@@ -269,6 +280,11 @@ class Book(Ledger):
             return None, 0
         return Changes([], [], self.token, prune=(before, keep)), count
 
+    def remove_tagged(self, tag: str, now: datetime) -> tuple[Changes, int]:
+        ids = self.index.tagged(tag)
+        decisions = [removal(self.open.get(job_id, {}).values(), now) for job_id in ids]
+        return Changes(ids, decisions, self.token, news=bool(ids)), len(ids)
+
     # making it so
 
     def apply(self, changes: Changes) -> bool:
@@ -283,8 +299,11 @@ class Book(Ledger):
             for run in decision.runs:
                 if keep(run):
                     news = True
-                    if job is not None:
-                        self._agenda.push(job.action.needs, (run.due_at, job_id, run.id))
+                    owner = job if run.job_id == job_id else jobs.get(run.job_id)
+                    if owner is not None:
+                        self._agenda.push(owner.action.needs, _pending(owner, run))
+            for run_id in decision.dropped:
+                self._drop(run_id)
             if decision.skips:
                 self._keep_skips(decision.skips)
         if changes.prune is not None:
@@ -296,80 +315,82 @@ class Book(Ledger):
         return news
 
     def _put_job(self, job_id: str, old: Job | None, job: Job | None) -> None:
-        if old is None or job is None:
-            self._keys = None
-        if self._names is not None and (old is None or job is None or old.name != job.name):
-            self._names = None
+        self.index.moved(job_id, old, job)
         if job is None:
             self.jobs.pop(job_id, None)
             self._moved.add(job_id)
             return
         self.jobs[job_id] = job
-        if (
-            old is not None
-            and old.action is not job.action
-            and old.action.needs != job.action.needs
-        ):
+        if old is not None and _moved(old, job):
             self._moved.add(job_id)
-            old = None  # its rows are to be found under the new need
+            old = None  # its rows are to be found under the new need, and in another place
         if old is None:
             for run in self.open.get(job_id, {}).values():
                 if run.state is PENDING:
-                    self._agenda.push(job.action.needs, (run.due_at, job_id, run.id))
-        if job.next_fire_at is not None:
-            due = job.due_at
-            if due is not None and (old is None or old.due_at != due):
-                self._agenda.push(job.action.needs, (due, job_id, ""))
+                    self._agenda.push(job.action.needs, _pending(job, run))
+        due = job.due_at
+        if due is not None and (old is None or old.due_at != due):
+            self._agenda.push(job.action.needs, (due, rank(job), job_id, ""))
 
     def sweep(self) -> None:
         """Build the agenda anew from what is stored."""
-        self._agenda = agenda = Agenda()
+        self._agenda = agenda = Agenda(self._row_of)
         self._moved.clear()
         for job in self.jobs.values():
             if (due := job.due_at) is not None:
-                agenda.push(job.action.needs, (due, job.id, ""))
+                agenda.push(job.action.needs, (due, rank(job), job.id, ""))
         for run in self.pending.values():
-            job_of_run = self.jobs.get(run.job_id)
-            if job_of_run is not None:
-                agenda.push(job_of_run.action.needs, (run.due_at, run.job_id, run.id))
+            owner = self.jobs.get(run.job_id)
+            if owner is not None:
+                agenda.push(owner.action.needs, _pending(owner, run))
 
     # questions
 
     def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
         return self._agenda.next_after(after, can_run, self._holds)
 
-    def _holds(self, needs: str, row: Row) -> bool:
-        due_at, job_id, run_id = row
+    def _row_of(self, needs: str, job_id: str) -> Row | None:
         job = self.jobs.get(job_id)
-        if job is None or job.action.needs != needs:
+        if job is None or (due := job.due_at) is None or job.action.needs != needs:
+            return None
+        return due, rank(job), job_id, ""
+
+    def _holds(self, needs: str, row: Row) -> bool:
+        due_at, place, job_id, run_id = row
+        job = self.jobs.get(job_id)
+        if job is None or job.action.needs != needs or rank(job) != place:
             return False
         if not run_id:
             return job.due_at == due_at
         run = self.pending.get(run_id)
         return run is not None and run.due_at == due_at
 
-    def named(self, name: str) -> list[Job]:
-        if self._names is None:
-            self._names = {}
-            for job in self.jobs.values():
-                self._names.setdefault(job.name.casefold(), set()).add(job.id)
-        return [self.jobs[one] for one in sorted(self._names.get(name.casefold(), ()))]
-
-    def page(self, after: str, limit: int, app: str | None = None) -> list[Job]:
-        if self._keys is None:
-            self._keys = sorted(self.jobs)
-        keys = self._keys[bisect_right(self._keys, after) :]
-        found = (self.jobs[one] for one in keys)
-        wanted = found if app is None else (job for job in found if job.app == app)
-        return list(islice(wanted, max(limit, 0)))
+    def overdue(self, before: datetime, limit: int) -> list[Job]:
+        found: dict[str, Job] = {}
+        for needs, row in self._agenda.earlier(before):
+            if len(found) >= limit:
+                break
+            if not row[3] and self._holds(needs, row):
+                found[row[2]] = self.jobs[row[2]]  # perhaps once more
+        return list(found.values())
 
 
 def _still_due(decision: Decision, row: Row) -> bool:
     """Whether ``row`` is as due after the decision about it as before."""
-    due_at, _, run_id = row
+    due_at, _, _, run_id = row
     if not run_id:
-        job = decision.job
-        return job is not None and job.next_fire_at is not None and job.due_at == due_at
-    return all(
+        return decision.job is not None and decision.job.due_at == due_at
+    return run_id not in decision.dropped and all(
         run.id != run_id or (run.state is PENDING and run.due_at == due_at) for run in decision.runs
     )
+
+
+def _moved(old: Job, new: Job) -> bool:
+    """Whether the rows of a job belong elsewhere now."""
+    if old.action is not new.action and old.action.needs != new.action.needs:
+        return True
+    return old.policy is not new.policy and old.policy.priority != new.policy.priority
+
+
+def _pending(job: Job, run: Run) -> Row:
+    return run.due_at, rank(job), run.job_id, run.id

@@ -1,4 +1,4 @@
-"""What becomes of the runs and deliveries of a node that is proven dead."""
+"""What becomes of the runs and deliveries of a node that is proven dead, and of a removed job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from acron.model import Decision, Outcome, Run, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
 
     from acron.abc import Settle
     from acron.model import End, Job
@@ -24,6 +25,22 @@ def is_unsent(run: Run) -> bool:
     return run.state.ended and any(one.state in _UNSENT for one in run.deliveries)
 
 
+def is_pending(run: Run) -> bool:
+    """Whether something of it is to be sent, and nobody is doing so."""
+    return any(one.state == "pending" for one in run.deliveries)
+
+
+def removal(runs: Iterable[Run], now: datetime) -> Decision:
+    """What takes a job out, and with it what it still had to do."""
+    over = RunState.CANCELLED
+    cancelled = tuple(
+        replace(run, state=over, finished_at=now, error="the job was removed")
+        for run in runs
+        if run.state is RunState.PENDING
+    )
+    return Decision(None, cancelled)
+
+
 def inherited(settle: Settle, heir: str | None) -> Settle:
     """``settle``, but what an ended run has to deliver belongs to ``heir`` from the start: the
     next recovery must not find it with the dead."""
@@ -36,7 +53,7 @@ def inherited(settle: Settle, heir: str | None) -> Settle:
             replace(one, node=heir) if one.state.ended and one.deliveries else one
             for one in decision.runs
         )
-        return Decision(decision.job, runs, decision.skips)
+        return replace(decision, runs=runs)
 
     return settled
 

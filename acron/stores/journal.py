@@ -87,6 +87,7 @@ class Line(Struct, omit_defaults=True):
     runs: list[Run] = []
     marks: list[Mark] = []
     skips: list[Skip] = []
+    dropped: list[str] = []
     prune: tuple[datetime, int] | None = None
     file: Seen | None = None
 
@@ -95,10 +96,14 @@ def line_of(changes: Changes, book: Book, seen: Seen | None = None) -> Line:
     """``changes`` to ``book``, as short as can be."""
     line = Line(changes.token, prune=changes.prune, file=seen)
     latest: dict[str, Job | None] = {}
+    dropped = {run_id for decision in changes.decisions for run_id in decision.dropped}
+    line.dropped.extend(run_id for run_id in sorted(dropped) if book.run(run_id) is not None)
     for job_id, decision in zip(changes.ids, changes.decisions, strict=True):
         latest[job_id] = decision.job
         for run in decision.runs:
             stored = book.runs.get(run.id)
+            if run.id in dropped:
+                continue
             if stored is not None and stored.state.ended:
                 line.marks.append(Mark(run.id, run.node, run.deliveries))
             else:
@@ -142,10 +147,15 @@ def changes_of(line: Line, book: Book) -> Changes:
         latest[moved.id] = replace(book.jobs[moved.id], **values)
     changes = Changes([], [], line.token, line.prune)
 
-    def add(job_id: str, runs: tuple[Run, ...] = (), skips: tuple[Skip, ...] = ()) -> None:
+    def add(
+        job_id: str,
+        runs: tuple[Run, ...] = (),
+        skips: tuple[Skip, ...] = (),
+        dropped: tuple[str, ...] = (),
+    ) -> None:
         job = latest[job_id] if job_id in latest else book.jobs.get(job_id)
         changes.ids.append(job_id)
-        changes.decisions.append(Decision(job, runs, skips))
+        changes.decisions.append(Decision(job, runs, skips, dropped))
 
     for job_id in latest:
         add(job_id)
@@ -156,6 +166,9 @@ def changes_of(line: Line, book: Book) -> Changes:
         add(run.job_id, (run,))
     for skip in line.skips:
         add(skip.job_id, skips=(skip,))
+    for run_id in line.dropped:
+        if (gone := book.run(run_id)) is not None:
+            add(gone.job_id, dropped=(run_id,))
     return changes
 
 

@@ -6,15 +6,12 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from msgspec.structs import replace
-
 from acron.errors import StoreCorrupt, StoreError, StoreUnavailable
-from acron.model import Decision, RunState
 from acron.stores.book import Book, Changes
+from acron.stores.dead import removal
 from acron.stores.definitions_file import TRIES, DefinitionsFile, Moved
 from acron.stores.files import Files, unavailable
 from acron.stores.journal import COMPACT_BEYOND, Journal, Seen, line_of
-from acron.stores.ledger import PENDING
 from acron.stores.local import POLL, LocalStore
 from acron.stores.lock import WAIT, FileLock
 from acron.stores.nodes import NodeFiles
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acron.abc import Change, Decide, Settle
-    from acron.model import End, Job, Node, Run, Skip
+    from acron.model import Decision, End, Job, Node, Run, RunState, Skip
     from acron.stores.files import Stamp
 
     Work = Callable[[Book], tuple[Changes | None, "T"]]
@@ -176,7 +173,8 @@ class JsonFileStore(LocalStore):
         changes = Changes([], [], book.token, news=True)
         for job_id, decision in decisions.items():
             changes.ids.append(job_id)
-            changes.decisions.append(decision or _removal(book, job_id, now))
+            gone = removal(book.open.get(job_id, {}).values(), now)
+            changes.decisions.append(decision or gone)
         self._commit(changes, seen)
 
     # news
@@ -236,15 +234,29 @@ class JsonFileStore(LocalStore):
         return await self._do(lambda: self._ask(lambda book: book.jobs.get(job_id)))
 
     async def named(self, name: str) -> list[Job]:
-        return await self._do(lambda: self._ask(lambda book: book.named(name)))
+        return await self._do(lambda: self._ask(lambda book: book.index.named(name)))
 
     async def page(
-        self, after: str = "", limit: int = 1000, *, app: str | None = None
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
-        return await self._do(lambda: self._ask(lambda book: book.page(after, limit, app)))
+        return await self._do(
+            lambda: self._ask(lambda book: book.index.page(after, limit, app, tag))
+        )
+
+    async def remove_tagged(self, tag: str, now: datetime) -> int:
+        def work(book: Book) -> tuple[Changes, int]:
+            return book.remove_tagged(tag, now)
+
+        return await self._do(lambda: self._transact(now, work, declares=True))
+
+    async def incidents(self, limit: int = 100) -> list[Job]:
+        return await self._do(lambda: self._ask(lambda book: book.index.incidents(limit)))
 
     async def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
         return await self._do(lambda: self._ask(lambda book: book.next_due(after, can_run)))
+
+    async def overdue(self, before: datetime, limit: int = 100) -> list[Job]:
+        return await self._do(lambda: self._ask(lambda book: book.overdue(before, limit)))
 
     async def claim(
         self,
@@ -309,21 +321,20 @@ class JsonFileStore(LocalStore):
     async def skips(self, job_id: str | None = None, *, limit: int = 100) -> list[Skip]:
         return await self._do(lambda: self._ask(lambda book: book.list_skips(job_id, limit)))
 
+    async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
+        return await self._do(lambda: self._ask(lambda book: book.deliveries(state, limit)))
+
+    async def unsent(self) -> list[Run]:
+        return await self._do(lambda: self._ask(lambda book: book.unsent_of(self._nodes.own)))
+
     async def prune(self, before: datetime, keep: int) -> int:
         return await self._do(lambda: self._transact(None, lambda book: book.prune(before, keep)))
 
     async def beat(self, node: Node) -> None:
         await self._do(lambda: self._nodes.write(node))
 
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:  # noqa: ARG002 (it holds a lock)
+        self._nodes.write(node)
+
     async def nodes(self) -> list[Node]:
         return await self._do(self._nodes.all)
-
-
-def _removal(book: Book, job_id: str, now: datetime) -> Decision:
-    """What takes a job out, and with it what it still had to do."""
-    cancelled = tuple(
-        replace(run, state=RunState.CANCELLED, finished_at=now, error="the job was removed")
-        for run in book.open.get(job_id, {}).values()
-        if run.state is PENDING
-    )
-    return Decision(None, cancelled)

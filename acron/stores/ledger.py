@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from acron.model import RunState
-from acron.stores.dead import is_unsent
+from acron.stores.dead import is_pending, is_unsent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +27,7 @@ class Ledger:
         "_newest",
         "_skips_of",
         "_sorted",
+        "lanes",
         "open",
         "pending",
         "runs",
@@ -38,10 +39,12 @@ class Ledger:
         self.pending: dict[str, Run] = {}
         self.runs: dict[str, Run] = {}  # running and ended, by token
         self.open: dict[str, dict[str, Run]] = {}  # pending and running, by job
+        self.lanes: dict[str, dict[str, Run]] = {}  # the same, by key
         self.unsent: dict[str, Run] = {}  # ended, with deliveries to make
         self.skips: list[Skip] = []  # oldest first
         self._skips_of: dict[str, list[Skip]] = {}  # the same, by job
-        self._history: dict[str, list[str]] = {}  # ids in ``runs``, by job
+        #: Ids in ``runs``, by job; a tuple while there is one, which the collector lets go of.
+        self._history: dict[str, tuple[str] | list[str]] = {}
         self._newest = 0  # the largest token in ``runs``
         self._sorted = True  # whether ``runs`` is in the order of tokens
 
@@ -69,17 +72,44 @@ class Ledger:
             if run.state is PENDING:
                 yield run
 
-    def _newest_first(self, state: RunState | None, node: str | None, limit: int) -> Iterator[Run]:
+    def _in_order(self) -> Iterator[Run]:
+        """What was claimed, newest first."""
         if not self._sorted:
             self.runs = dict(sorted(self.runs.items(), key=lambda item: _newness(item[1])))
             self._sorted = True
-        claimed = (run for run in reversed(self.runs.values()) if _answers(run, state, node))
+        return reversed(self.runs.values())
+
+    def _newest_first(self, state: RunState | None, node: str | None, limit: int) -> Iterator[Run]:
+        claimed = (run for run in self._in_order() if _answers(run, state, node))
         yield from islice(claimed, max(limit, 0))
         yield from self.pending.values()
 
     def list_skips(self, job_id: str | None, limit: int) -> list[Skip]:
         rows = self.skips if job_id is None else self._skips_of.get(job_id, [])
         return list(islice(reversed(rows), max(limit, 0)))
+
+    def deliveries(self, state: str | None, limit: int) -> list[Run]:
+        """See ``Store.deliveries``."""
+        told = (
+            run
+            for run in self._in_order()
+            if run.deliveries
+            and run.state.ended
+            and (state is None or any(one.state == state for one in run.deliveries))
+        )
+        return list(islice(told, max(limit, 0)))
+
+    def unsent_of(self, node: str | None) -> list[Run]:
+        """See ``Store.unsent``."""
+        mine = [run for run in self.unsent.values() if run.node == node and is_pending(run)]
+        mine.sort(key=_newness)
+        return mine if node is not None else []
+
+    def standing(self, job_id: str, key: str | None) -> Iterable[Run]:
+        """The open runs of a job and of its key, each once."""
+        own = self.open.get(job_id, {})
+        lane = None if key is None else self.lanes.get(key)
+        return own.values() if lane is None else (lane | own).values()
 
     def nodes_at_work(self) -> set[str | None]:
         """Nodes with a run to end or a delivery to make."""
@@ -92,6 +122,8 @@ class Ledger:
         """Keep ``run``; whether it waits for its time."""
         run_id, job_id, state = run.id, run.job_id, run.state
         opened = self.open.get(job_id)
+        if run.key is not None:
+            self._keep_lane(run.key, run)
         if state is PENDING:
             self.pending[run_id] = run
             if opened is None:
@@ -117,6 +149,33 @@ class Ledger:
                 self.unsent.pop(run_id, None)
         return False
 
+    def _keep_lane(self, key: str, run: Run) -> None:
+        lane = self.lanes.setdefault(key, {})
+        if run.state.ended:
+            lane.pop(run.id, None)
+        else:
+            lane[run.id] = run
+        if not lane:
+            del self.lanes[key]
+
+    def _drop(self, run_id: str) -> None:
+        """It never was: its occurrence is a skip."""
+        run = self.pending.pop(run_id, None)
+        if run is None:
+            run = self.runs.pop(run_id, None)
+            if run is None:
+                return
+            history = [one for one in self._history[run.job_id] if one != run_id]
+            if history:
+                self._history[run.job_id] = history
+            else:
+                del self._history[run.job_id]
+        self.unsent.pop(run_id, None)
+        for index, of in ((self.open, run.job_id), (self.lanes, run.key)):
+            group = {} if of is None else index.get(of, {})
+            if group.pop(run_id, None) is not None and not group and of is not None:
+                del index[of]
+
     def _keep_skips(self, skips: Iterable[Skip]) -> None:
         for skip in skips:
             self.skips.append(skip)
@@ -132,9 +191,11 @@ class Ledger:
             self.pending.pop(run.id, None)
         history = self._history.get(run.job_id)
         if history is None:
-            self._history[run.job_id] = [run.id]
-        else:
+            self._history[run.job_id] = (run.id,)
+        elif isinstance(history, list):
             history.append(run.id)
+        else:
+            self._history[run.job_id] = [*history, run.id]
         if run.token <= self._newest:
             self._sorted = False
         else:

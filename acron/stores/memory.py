@@ -66,15 +66,26 @@ class MemoryStore(Store):
         return self._ready().jobs.get(job_id)
 
     async def named(self, name: str) -> list[Job]:
-        return self._ready().named(name)
+        return self._ready().index.named(name)
 
     async def page(
-        self, after: str = "", limit: int = 1000, *, app: str | None = None
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
-        return self._ready().page(after, limit, app)
+        return self._ready().index.page(after, limit, app, tag)
+
+    async def remove_tagged(self, tag: str, now: datetime) -> int:
+        changes, count = self._ready().remove_tagged(tag, now)
+        self._apply(changes)
+        return count
+
+    async def incidents(self, limit: int = 100) -> list[Job]:
+        return self._ready().index.incidents(limit)
 
     async def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
         return self._ready().next_due(after, can_run)
+
+    async def overdue(self, before: datetime, limit: int = 100) -> list[Job]:
+        return self._ready().overdue(before, limit)
 
     async def claim(
         self,
@@ -136,6 +147,12 @@ class MemoryStore(Store):
     async def skips(self, job_id: str | None = None, *, limit: int = 100) -> list[Skip]:
         return self._ready().list_skips(job_id, limit)
 
+    async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
+        return self._ready().deliveries(state, limit)
+
+    async def unsent(self) -> list[Run]:
+        return self._ready().unsent_of(self._node)
+
     async def prune(self, before: datetime, keep: int) -> int:
         changes, count = self._ready().prune(before, keep)
         self._apply(changes)
@@ -143,6 +160,9 @@ class MemoryStore(Store):
 
     async def beat(self, node: Node) -> None:
         self._ready()
+        self._nodes[node.id] = replace(node, alive=node.id == self._node)
+
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:  # noqa: ARG002 (it dies with us)
         self._nodes[node.id] = replace(node, alive=node.id == self._node)
 
     async def nodes(self) -> list[Node]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ class NodeFiles:
         self._folder = folder
         self._files = files
         self._fd: int | None = None
+        self._writing = threading.Lock()  # the store's thread, and the watchdog's
         self.own: str | None = None
 
     def open(self, node: Node) -> None:
@@ -58,12 +60,13 @@ class NodeFiles:
     def write(self, node: Node) -> None:
         path = self._path(node.id, ".json")
         beside = path.with_suffix(".new")
-        fd = self._files.create(beside)
-        try:
-            self._files.write(fd, msgspec.json.encode(replace(node, alive=True)))
-        finally:
-            os.close(fd)
-        self._files.replace(beside, path)
+        with self._writing:
+            fd = self._files.create(beside)
+            try:
+                self._files.write(fd, msgspec.json.encode(replace(node, alive=True)))
+            finally:
+                os.close(fd)
+            self._files.replace(beside, path)
 
     def dead(self, node_id: str) -> bool:
         """Proven: nobody holds its lock."""

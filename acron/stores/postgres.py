@@ -13,15 +13,18 @@ from msgspec.structs import replace
 from acron.abc import Store
 from acron.errors import StoreUnavailable
 from acron.model import Decision, RunState
+from acron.stores import postgres_jobs as jobs
 from acron.stores import postgres_ledger as ledger
 from acron.stores import postgres_node as nodes
 from acron.stores import postgres_work as work
+from acron.stores.dead import is_pending
+from acron.stores.lanes import is_news
 from acron.stores.news import News
-from acron.stores.postgres_ledger import plain
 from acron.stores.postgres_link import Doubt, Link, Mark, Target
 from acron.stores.postgres_news import Listener, channel
-from acron.stores.postgres_rows import Rows, name_key, number_of, read_job, read_run, read_skip
+from acron.stores.postgres_rows import number_of, read_job, read_run, read_skip
 from acron.stores.postgres_schema import prepare
+from acron.stores.postgres_write import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -36,14 +39,6 @@ log = logging.getLogger("acron.stores")
 
 #: How soon to look again for rows that others held, in seconds: at first, and at last.
 _SOON, _LATEST = 0.02, 1.0
-_NEXT_DUE = """
-SELECT least(
-    (SELECT due_at FROM jobs WHERE due_at > $1 AND needs = ANY($2::text[])
-        ORDER BY due_at, id LIMIT 1),
-    (SELECT r.due_at FROM open_runs r JOIN jobs j ON j.id = r.job_id
-        WHERE r.due_at > $1 AND j.needs = ANY($2::text[])
-        ORDER BY r.due_at, r.job_id, r.number LIMIT 1))
-"""
 _STILL_OURS = "SELECT number, token FROM open_runs WHERE number = ANY($1::bigint[])"
 
 
@@ -165,42 +160,52 @@ class PostgresStore(Store):
         return decisions
 
     async def get(self, job_id: str) -> Job | None:
-        sql = "SELECT data FROM jobs WHERE id = $1"
-        data = await self._link.ask(lambda one: one.fetchval(sql, plain(job_id)))
+        data = await self._link.ask(lambda link: jobs.one(link, job_id))
         return None if data is None else self._read(read_job, data)
 
     async def named(self, name: str) -> list[Job]:
-        sql = "SELECT id, data FROM jobs WHERE name = $1 ORDER BY id"
-        rows = await self._link.ask(lambda one: one.fetch(sql, name_key(name)))
+        rows = await self._link.ask(lambda link: jobs.named(link, name))
         wanted = name.casefold()
         return [job for job in self._readable(rows) if job.name.casefold() == wanted]
 
     async def page(
-        self, after: str = "", limit: int = 1000, *, app: str | None = None
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
-        where, own = ("", ()) if app is None else ("AND app = $3", (plain(app),))
-        sql = f"SELECT id, data FROM jobs WHERE id > $1 {where} ORDER BY id LIMIT $2"  # noqa: S608
-        values = (plain(after), max(limit, 0), *own)
-        return self._readable(await self._link.ask(lambda one: one.fetch(sql, *values)))
+        rows = await self._link.ask(lambda link: jobs.page(link, after, limit, app, tag))
+        return self._readable(rows)
+
+    async def remove_tagged(self, tag: str, now: datetime) -> int:
+        async def step(rows: Rows) -> int:
+            gone = await rows.remove_tagged(tag, now)
+            await self._tell(rows)
+            return gone
+
+        gone = await self._transact(step)
+        self._news.tell()
+        return gone
+
+    async def incidents(self, limit: int = 100) -> list[Job]:
+        return self._readable(await self._link.ask(lambda link: jobs.incidents(link, limit)))
 
     async def on_start(self) -> list[Job]:
-        sql = "SELECT id, data FROM jobs WHERE on_start ORDER BY id"
-        return self._readable(await self._link.ask(lambda one: one.fetch(sql)))
+        return self._readable(await self._link.ask(jobs.on_start))
 
     def _readable(self, rows: Sequence[tuple[str, bytes]]) -> list[Job]:
-        jobs: list[Job] = []
+        found: list[Job] = []
         for job_id, data in rows:
             try:
-                jobs.append(read_job(data))
+                found.append(read_job(data))
             except msgspec.DecodeError as error:
                 self._note(job_id, f"job {job_id!r} cannot be read: {error}")
-        return jobs
+        return found
 
     # firing
 
     async def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
-        needs = list(can_run)
-        return await self._link.ask(lambda one: one.fetchval(_NEXT_DUE, after, needs))
+        return await self._link.ask(lambda link: jobs.next_due(link, after, can_run))
+
+    async def overdue(self, before: datetime, limit: int = 100) -> list[Job]:
+        return self._readable(await self._link.ask(lambda link: jobs.overdue(link, before, limit)))
 
     async def claim(
         self,
@@ -224,15 +229,15 @@ class PostgresStore(Store):
                 decisions, held = await work.claim(rows, now, limit, can_run, decide)
             else:
                 decisions, held = await work.claim_job(rows, only, now, can_run, decide), 0
-            waits = any(run.state is work.PENDING for one in decisions for run in one.runs)
-            if waits:
+            news = is_news(decisions)
+            if news:
                 await self._tell(rows)
             if not decisions:
                 rows.mark = None
-            return decisions, held, waits
+            return decisions, held, news
 
-        decisions, held, waits = await self._transact(step, self._doubts["claim"])
-        if waits:
+        decisions, held, news = await self._transact(step, self._doubts["claim"])
+        if news:
             self._news.tell()
         self._look_again(held)
         return decisions
@@ -264,6 +269,7 @@ class PostgresStore(Store):
                 one.job,
                 tuple(run for run in one.runs if (number_of(run.id), run.token) in running),
                 one.skips,
+                one.dropped,
             )
             for one in decisions
         ]
@@ -338,19 +344,10 @@ class PostgresStore(Store):
 
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
         async def step(rows: Rows) -> Run | None:
-            await rows.lock_ends([run_id])
-            run = rows.open.get(run_id)
-            if run is None or run.cancel_requested:
-                return run or rows.ended.get(run_id)
-            flagged = replace(run, cancel_requested=True)
-            if run.state is work.PENDING:
-                why = "cancelled before it started"
-                over = RunState.CANCELLED
-                flagged = replace(flagged, state=over, finished_at=now, error=why)
-            await rows.reserve(0)
-            await rows.store([run.job_id], [Decision(rows.jobs.get(run.job_id), (flagged,))])
-            await self._tell(rows)
-            return flagged
+            run, changed = await work.request_cancel(rows, run_id, now)
+            if changed:
+                await self._tell(rows)
+            return run
 
         run = await self._transact(step)
         self._news.tell()
@@ -377,6 +374,16 @@ class PostgresStore(Store):
         rows = await self._link.ask(lambda one: ledger.skips(one, job_id, limit))
         return [self._read(read_skip, data) for (data,) in rows]
 
+    async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
+        rows = await self._link.ask(lambda one: ledger.deliveries(one, state, limit))
+        return [self._read(read_run, data) for (data,) in rows]
+
+    async def unsent(self) -> list[Run]:
+        own = None if self._lease is None else self._lease.node.id
+        rows = await self._link.ask(lambda one: ledger.unsent(one, own))
+        found = [self._read(read_run, data) for (data,) in rows]
+        return [run for run in found if is_pending(run)]
+
     async def prune(self, before: datetime, keep: int) -> int:
         async def step(rows: Rows) -> int:
             await rows.reserve(0)
@@ -388,6 +395,10 @@ class PostgresStore(Store):
 
     async def beat(self, node: Node) -> None:
         await self._link.ask(lambda one: nodes.beat(one, node))
+
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:
+        if self._lease is not None:
+            self._lease.tell(node, keep=keep)
 
     async def nodes(self) -> list[Node]:
         return await self._link.ask(nodes.all_nodes)

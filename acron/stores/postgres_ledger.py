@@ -19,6 +19,8 @@ _RUN = """
 SELECT data FROM open_runs WHERE number = $1 UNION ALL
 SELECT data FROM ended_runs WHERE number = $1
 """
+_TOLD = "SELECT data FROM ended_runs WHERE told IS NOT NULL"
+_UNSENT = "SELECT data FROM ended_runs WHERE unsent AND node = $1 ORDER BY token, number"
 _PRUNE = (
     """
 WITH gone AS (DELETE FROM ended_runs USING (
@@ -74,6 +76,18 @@ async def skips(connection: Connection, job_id: str | None, limit: int) -> list[
     where, values = ("", []) if job_id is None else ("WHERE job_id = $2", [plain(job_id)])
     sql = f"SELECT data FROM skips {where} ORDER BY number DESC LIMIT $1"  # noqa: S608
     return await connection.fetch(sql, max(limit, 0), *values)  # type: ignore[no-any-return]
+
+
+async def deliveries(connection: Connection, state: str | None, limit: int) -> list[Any]:
+    """Rows of records, newest first."""
+    where, values = ("", []) if state is None else ("AND $2 = ANY(told)", [plain(state)])
+    sql = f"{_TOLD} {where} ORDER BY token DESC, number DESC LIMIT $1"
+    return await connection.fetch(sql, max(limit, 0), *values)  # type: ignore[no-any-return]
+
+
+async def unsent(connection: Connection, node: str | None) -> list[Any]:
+    """Rows of records, oldest first."""
+    return await connection.fetch(_UNSENT, node)  # type: ignore[no-any-return]
 
 
 async def prune(connection: Connection, before: datetime, keep: int) -> int:

@@ -164,6 +164,10 @@ class Target:
         return StoreCorrupt(f"a record cannot be read: {error}", address=self.address)
 
 
+class Overtaken(Exception):
+    """Others changed a row since it was read: nothing was written, and the same again will do."""
+
+
 class Link:
     """A few connections to one database, for one event loop."""
 
@@ -226,6 +230,9 @@ class Link:
                     raise self.target.unavailable(error) from error
             except asyncpg.PostgresError as error:
                 if last or not isinstance(error, AGAIN):
+                    raise self.target.unavailable(error) from error
+            except Overtaken as error:
+                if last:
                     raise self.target.unavailable(error) from error
             except msgspec.DecodeError as error:
                 raise self.target.corrupt(error) from error

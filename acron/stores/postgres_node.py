@@ -85,6 +85,9 @@ class Lease:
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._stop = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._word: Node | None = None  # to be kept as soon as can be
+        self._lapsing = False
         self._until = float("-inf")  # on the thread's own loop, which is not virtual
         self._thread = threading.Thread(target=self._main, name="acron-lease", daemon=True)
 
@@ -104,8 +107,24 @@ class Lease:
         """Dead from now on, for all to see. Bounded; the lease runs out where it cannot be told."""
         self._until = float("-inf")
         with suppress(RuntimeError):  # its loop is closed: the thread has ended
-            self._loop.call_soon_threadsafe(self._stop.set)
+            self._loop.call_soon_threadsafe(self._end)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join, _STOP_WAIT)
+
+    def tell(self, node: Node, *, keep: bool) -> None:
+        """Keep what ``node`` says of itself, since its own loop cannot; without ``keep``, renew
+        the lease no more until told otherwise. May be called from any thread."""
+        with suppress(RuntimeError):  # its loop is closed
+            self._loop.call_soon_threadsafe(self._take, node, not keep)
+
+    def _take(self, node: Node, lapsing: bool) -> None:  # noqa: FBT001 (see ``tell``)
+        if lapsing and not self._lapsing:
+            log.error("the lease of node %s is renewed no more: its loop is blocked", node.id)
+        self._word, self._lapsing = node, lapsing
+        self._woken.set()
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._woken.set()
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -130,7 +149,11 @@ class Lease:
                 try:
                     if connection.is_closed():
                         connection = await self._target.connect()
-                    await self._renew(connection, _RENEW)
+                    if self._word is not None:
+                        word, self._word = self._word, None
+                        await beat(connection, word)
+                    if not self._lapsing:
+                        await self._renew(connection, _RENEW)
                     pause = self._seconds / RENEWALS
                 except (StoreError, asyncpg.PostgresError, *LOST) as error:
                     connection.terminate()
@@ -142,11 +165,12 @@ class Lease:
             connection.terminate()
 
     async def _told_to_stop(self, pause: float) -> bool:
-        try:
+        """Wait for that long, or until there is something to do."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(pause):
-                return await self._stop.wait()
-        except TimeoutError:
-            return False
+                await self._woken.wait()
+        self._woken.clear()
+        return self._stop.is_set()
 
     async def _renew(self, connection: Connection, statement: str) -> None:
         asked = self._loop.time()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from acron.model import Decision, Due, End, Run, RunState
 from acron.stores.dead import DIED, adopted, inherited, is_unsent
+from acron.stores.lanes import Lanes, rank
 from acron.stores.postgres_node import forget_dead, left_by_dead
 from acron.stores.postgres_rows import BEGINNING, number_of
 
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
 
     from acron.abc import Change, Decide, Settle
     from acron.model import Job
-    from acron.stores.postgres_rows import Cursor, Rows
+    from acron.stores.postgres_rows import Cursor
+    from acron.stores.postgres_write import Rows
 
     Mint = Callable[[], int]
 
@@ -31,21 +35,19 @@ _LEAST_PAGE = 32
 async def write(rows: Rows, ids: Sequence[str], change: Change) -> list[Decision]:
     """See ``Store.write``."""
     await rows.lock_jobs(ids)
-    opened = await rows.open_runs(set(ids))
+    standing = await rows.standing(set(ids))
 
     def pure() -> list[Decision]:
         decisions: list[Decision] = []
         jobs: dict[str, Job | None] = {}
-        runs: dict[str, dict[str, Run]] = {}
+        lanes = Lanes()
         for job_id in ids:
             job = jobs[job_id] if job_id in jobs else rows.jobs.get(job_id)
-            own = runs.setdefault(job_id, {run.id: run for run in opened.get(job_id, ())})
-            decision = change(job_id, job, tuple(own.values()), rows.mint)
+            key = None if job is None else job.policy.key
+            runs = lanes.seen(job_id, key, standing.of(job_id, key))
+            decision = change(job_id, job, runs, rows.mint)
+            lanes.note(decision)
             jobs[job_id] = decision.job
-            for run in decision.runs:
-                own[run.id] = run
-                if run.state.ended:
-                    del own[run.id]
             decisions.append(decision)
         return decisions
 
@@ -68,8 +70,9 @@ async def claim(
         if not page:
             break
         after = page[-1]
-        fresh = [row for row in page if row[1] not in found]
-        found |= await _decided(rows, fresh, limit - len(found), decide)
+        free, taken = await _free(rows, [row for row in page if row[2] not in found])
+        held += taken
+        found |= await _decided(rows, free, limit - len(found), decide, found)
         if len(page) < asked:
             break
         asked = max(limit - len(found), _LEAST_PAGE)
@@ -84,37 +87,62 @@ async def claim_job(
     """Claim what one job owes, waiting for whoever holds it."""
     if not await rows.lock_job(job_id, can_run):
         return []
-    due_at = rows.jobs[job_id].due_at
-    owed: list[Cursor] = [] if due_at is None else [(due_at, job_id, 0)]
-    opened = (await rows.open_runs([job_id])).get(job_id, ())
+    job = rows.jobs[job_id]
+    if job.policy.key is not None:
+        await rows.wait_for_key(job.policy.key)
+    due_at, place = job.due_at, rank(job)
+    owed: list[Cursor] = [] if due_at is None else [(due_at, place, job_id, 0)]
+    opened = (await rows.standing([job_id])).of(job_id)
     waiting = [run for run in opened if run.state is PENDING]
-    owed += [(run.due_at, job_id, number_of(run.id) or 0) for run in waiting]
-    found = await _decided(rows, sorted(row for row in owed if row[0] <= now), 1, decide)
+    owed += [(run.due_at, place, job_id, number_of(run.id) or 0) for run in waiting]
+    found = await _decided(rows, sorted(row for row in owed if row[0] <= now), 1, decide, {})
     await rows.store(list(found), list(found.values()))
     return list(found.values())
 
 
+async def _free(rows: Rows, page: list[Cursor]) -> tuple[list[Cursor], int]:
+    """The rows whose keys nobody else is claiming for, and how many there are beside."""
+    keys = {
+        row[2]: key
+        for row in page
+        if (job := rows.jobs.get(row[2])) and (key := job.policy.key) is not None
+    }
+    if not keys:
+        return page, 0
+    ours = await rows.lock_keys(set(keys.values()))
+    free = [row for row in page if row[2] not in keys or keys[row[2]] in ours]
+    return free, len(page) - len(free)
+
+
 async def _decided(
-    rows: Rows, page: list[Cursor], limit: int, decide: Decide
+    rows: Rows, page: list[Cursor], limit: int, decide: Decide, earlier: dict[str, Decision]
 ) -> dict[str, Decision]:
     """What ``decide`` makes of the first rows that it does not leave owed, by job."""
     if not page:
         return {}
-    opened = await rows.open_runs({job_id for _, job_id, _ in page})
+    standing = await rows.standing({row[2] for row in page})
 
     def pure() -> dict[str, Decision]:
         found: dict[str, Decision] = {}
-        for due_at, job_id, number in page:
-            if job_id in found or job_id not in rows.jobs:
+        lanes = Lanes()
+        for decision in earlier.values():
+            lanes.note_keyed(decision)
+        for due_at, _, job_id, number in page:
+            job = rows.jobs.get(job_id)
+            if job_id in found or job is None:
                 continue
-            own = opened.get(job_id, ())
+            own = standing.of(job_id)
             run = next((one for one in own if one.id == f"r{number}"), None)
             if number and (run is None or run.state is not PENDING or run.due_at != due_at):
                 continue  # claimed by others just before its job was ours
-            live = tuple([one for one in own if one.live])
-            decision = decide(Due(rows.jobs[job_id], run, live), rows.mint)
-            if decision is not None:
-                found[job_id] = decision
+            key = job.policy.key
+            live = tuple(
+                [one for one in lanes.seen(job_id, key, standing.of(job_id, key)) if one.live]
+            )
+            made = decide(Due(job, run, live), rows.mint)
+            if made is not None:
+                found[job_id] = made
+                lanes.note_keyed(made)
                 if len(found) >= limit:
                     break
         return found
@@ -145,7 +173,9 @@ async def finish(
     if not locked:
         _check(rows, runs, done)
     await rows.store([runs[run_id].job_id for run_id in done], list(done.values()))
-    return results, any(map(_can_go_on, ends, results)) or await rows.waiting(ids)
+    keyed = any(runs[run_id].key is not None for run_id in done)
+    news = keyed or any(map(_can_go_on, ends, results)) or await rows.waiting(ids)
+    return results, news
 
 
 def _check(rows: Rows, runs: dict[str, Run], done: dict[str, Decision]) -> None:
@@ -179,6 +209,21 @@ def _can_go_on(end: End, result: Decision | None) -> bool:
     return due_at is not None and due_at <= end.finished_at
 
 
+async def request_cancel(rows: Rows, run_id: str, now: datetime) -> tuple[Run | None, bool]:
+    """A pending run ends, a running one is flagged; the run, and whether that is new."""
+    await rows.lock_ends([run_id])
+    run = rows.open.get(run_id)
+    if run is None or run.cancel_requested:
+        return run or rows.ended.get(run_id), False
+    flagged = replace(run, cancel_requested=True)
+    if run.state is PENDING:
+        why, over = "cancelled before it started", RunState.CANCELLED
+        flagged = replace(flagged, state=over, finished_at=now, error=why)
+    await rows.reserve(0)
+    await rows.store([run.job_id], [Decision(rows.jobs.get(run.job_id), (flagged,))])
+    return flagged, True
+
+
 async def recover(rows: Rows, now: datetime, settle: Settle, node: str | None) -> list[Decision]:
     """See ``Store.recover``."""
     left = await left_by_dead(rows.connection, node)
@@ -196,18 +241,25 @@ async def recover(rows: Rows, now: datetime, settle: Settle, node: str | None) -
             if run.state is RUNNING
         ]
 
-        def pure() -> list[Decision]:
-            owned = inherited(settle, node)
-            settled = [one for one in _settled(rows.jobs, lost, ends, owned, rows.mint) if one]
+        def pure() -> list[tuple[str, Decision]]:
+            results = _settled(rows.jobs, lost, ends, inherited(settle, node), rows.mint)
+            settled = [
+                (lost[end.run_id].job_id, one)
+                for end, one in zip(ends, results, strict=True)
+                if one
+            ]
             if node is None:
                 return settled
-            jobs = rows.jobs | {one.runs[0].job_id: one.job for one in settled}
+            jobs: dict[str, Job | None] = {**rows.jobs}
+            jobs |= {job_id: one.job for job_id, one in settled}
             return settled + [
-                Decision(jobs.get(run.job_id), (adopted(run, node),)) for run in unsent
+                (run.job_id, Decision(jobs.get(run.job_id), (adopted(run, node),)))
+                for run in unsent
             ]
 
-        decisions = await rows.minting(0, pure)
-        await rows.store([one.runs[0].job_id for one in decisions], decisions)
+        made = await rows.minting(0, pure)
+        decisions = [one for _, one in made]
+        await rows.store([job_id for job_id, _ in made], decisions)
     if await forget_dead(rows.connection) and rows.mark is None:
         await rows.reserve(0)
     return decisions

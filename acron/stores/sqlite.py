@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acron.errors import StoreCorrupt, StoreError
 from acron.stores import sqlite_prune, sqlite_work
+from acron.stores.dead import is_pending
 from acron.stores.files import Files
+from acron.stores.lanes import rank
 from acron.stores.local import POLL, LocalStore
 from acron.stores.lock import WAIT
 from acron.stores.nodes import NodeFiles
 from acron.stores.sqlite_file import DatabaseFile
-from acron.stores.sqlite_rows import OPEN, Reader, micros
+from acron.stores.sqlite_rows import OPEN, OVERDUE, UNSENT, Reader, micros
 from acron.stores.sqlite_write import Transaction
 
 if TYPE_CHECKING:
@@ -129,14 +131,26 @@ class SqliteStore(LocalStore):
         return await self._ask(lambda reader: reader.jobs(where, (name.casefold(),)))
 
     async def page(
-        self, after: str = "", limit: int = 1000, *, app: str | None = None
+        self, after: str = "", limit: int = 1000, *, app: str | None = None, tag: str | None = None
     ) -> list[Job]:
-        """See ``Store.page``; with ``app``, of the jobs that this program declares."""
-        where, asked = ("", ()) if app is None else ("app = ? AND", (app,))
+        where, asked = "WHERE", []
+        if tag is not None:
+            where = "JOIN job_tags ON job_id = id WHERE tag = ? AND job_id > ? AND"
+            asked += [tag, after]
+        if app is not None:
+            where += " app = ? AND"
+            asked.append(app)
         values = (*asked, after, max(limit, 0))
         return await self._ask(
-            lambda reader: reader.jobs(f"WHERE {where} id > ? ORDER BY id LIMIT ?", values)
+            lambda reader: reader.jobs(f"{where} id > ? ORDER BY id LIMIT ?", values)
         )
+
+    async def remove_tagged(self, tag: str, now: datetime) -> int:
+        return await self._change(lambda tx: sqlite_work.remove_tagged(tx, tag, now))
+
+    async def incidents(self, limit: int = 100) -> list[Job]:
+        where, values = "WHERE incidents > 0 ORDER BY id LIMIT ?", (max(limit, 0),)
+        return await self._ask(lambda reader: reader.jobs(where, values))
 
     async def on_start(self) -> list[Job]:
         # Word for word the condition of the index, so that it is used.
@@ -147,6 +161,11 @@ class SqliteStore(LocalStore):
 
     async def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
         return await self._ask(lambda reader: reader.next_due(after, can_run))
+
+    async def overdue(self, before: datetime, limit: int = 100) -> list[Job]:
+        values = (micros(before), max(limit, 0))
+        found = await self._ask(lambda reader: reader.jobs(OVERDUE, values))
+        return sorted(found, key=lambda job: (job.due_at or before, rank(job), job.id))
 
     async def claim(
         self,
@@ -224,6 +243,23 @@ class SqliteStore(LocalStore):
             lambda reader: reader.skips(f"WHERE {where} ORDER BY number DESC LIMIT ?", values)
         )
 
+    async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
+        where = "INDEXED BY runs_told WHERE told IS NOT NULL"
+        values: tuple[Any, ...] = (max(limit, 0),)
+        if state is not None:
+            where += " AND instr(told, ?) > 0"
+            values = (f" {state} ", *values)
+        return await self._ask(
+            lambda reader: reader.runs(where, values, "ORDER BY token DESC, id DESC LIMIT ?")
+        )
+
+    async def unsent(self) -> list[Run]:
+        where = f"{UNSENT} AND node = ?"
+        found = await self._ask(
+            lambda reader: reader.runs(where, (self._nodes.own,), "ORDER BY token, id")
+        )
+        return [run for run in found if is_pending(run)]
+
     async def prune(self, before: datetime, keep: int) -> int:
         """In many transactions, so that claims come in between."""
         gone = 0
@@ -254,6 +290,9 @@ class SqliteStore(LocalStore):
 
     async def beat(self, node: Node) -> None:
         await self._do(lambda: self._nodes.write(node))
+
+    def beat_blocked(self, node: Node, *, keep: bool) -> None:  # noqa: ARG002 (it holds a lock)
+        self._nodes.write(node)
 
     async def nodes(self) -> list[Node]:
         return await self._do(self._nodes.all)

@@ -15,13 +15,15 @@ import msgspec
 
 from acron.errors import StoreCorrupt
 from acron.model import Job, Run, RunState, Skip
+from acron.stores.lanes import rank
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterator, Sequence
 
-    #: Due when, whose, which pending run of it ("" for the job's instant); and its live runs.
-    Row = tuple[datetime, str, str, Job, Run | None, tuple[Run, ...]]
+    #: Due when, the rank and id of the job, which pending run of it ("" for the job's instant);
+    #: and the runs of it and of its key that have not ended.
+    Row = tuple[datetime, int, str, str, Job, Run | None, tuple[Run, ...]]
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ _Open = tuple[Run, ...]
 _DUE_JOB = _Kind(tuple[Job, _Open])
 _DUE_RUN = _Kind(tuple[Job, Run, _Open])
 _END = _Kind(tuple[Run, Job | None, int])
+_LANE = _Kind(tuple[str, _Open])
 _JOB_AND_OPEN = _Kind(tuple[Job | None, _Open])
 _raw = msgspec.json.Decoder(list[msgspec.Raw])
 _job = msgspec.json.Decoder(Job)
@@ -73,29 +76,30 @@ SELECT '' WHERE EXISTS (
 _DUE_JOBS = _LIST % (
     f"j.data || ',' || {_OPEN % 'j.id'}",
     """(SELECT id, data FROM jobs INDEXED BY jobs_due
-        WHERE needs = ?1 AND due_at <= ?2 AND (due_at, id) > (?3, ?4)
-        ORDER BY due_at, id LIMIT ?5) AS j""",
+        WHERE needs = ?1 AND due_at <= ?2 AND (due_at, rank, id) > (?3, ?4, ?5)
+        ORDER BY due_at, rank, id LIMIT ?6) AS j""",
 )
 _DUE_RUNS = _LIST % (
     f"p.job || ',' || p.run || ',' || {_OPEN % 'p.job_id'}",
     """(SELECT r.job_id, r.data AS run, jobs.data AS job
         FROM runs AS r INDEXED BY runs_pending CROSS JOIN jobs ON jobs.id = r.job_id
         WHERE r.state = 'pending' AND r.due_at <= ?2
-            AND (r.due_at, r.job_id, r.id) > (?3, ?4, ?6)
+            AND (r.due_at, r.rank, r.job_id, r.id) > (?3, ?4, ?5, ?7)
             AND jobs.needs IN (SELECT value FROM json_each(?1))
-        ORDER BY r.due_at, r.job_id, r.id LIMIT ?5) AS p""",
+        ORDER BY r.due_at, r.rank, r.job_id, r.id LIMIT ?6) AS p""",
 )
 _LAST_JOB = """
-SELECT due_at, id FROM jobs INDEXED BY jobs_due
-WHERE needs = ?1 AND due_at <= ?2 AND (due_at, id) > (?3, ?4)
-ORDER BY due_at, id LIMIT 1 OFFSET ?5 - 1
+SELECT due_at, rank, id FROM jobs INDEXED BY jobs_due
+WHERE needs = ?1 AND due_at <= ?2 AND (due_at, rank, id) > (?3, ?4, ?5)
+ORDER BY due_at, rank, id LIMIT 1 OFFSET ?6 - 1
 """
 _LAST_RUN = """
-SELECT r.due_at, r.job_id, r.id
+SELECT r.due_at, r.rank, r.job_id, r.id
 FROM runs AS r INDEXED BY runs_pending CROSS JOIN jobs ON jobs.id = r.job_id
-WHERE r.state = 'pending' AND r.due_at <= ?2 AND (r.due_at, r.job_id, r.id) > (?3, ?4, ?6)
+WHERE r.state = 'pending' AND r.due_at <= ?2
+    AND (r.due_at, r.rank, r.job_id, r.id) > (?3, ?4, ?5, ?7)
     AND jobs.needs IN (SELECT value FROM json_each(?1))
-ORDER BY r.due_at, r.job_id, r.id LIMIT 1 OFFSET ?5 - 1
+ORDER BY r.due_at, r.rank, r.job_id, r.id LIMIT 1 OFFSET ?6 - 1
 """
 _ENDING = _LIST % (
     f"r.data || ',' || coalesce(j.data, 'null') || ',' || (SELECT count(*) {_OPEN_OF} r.job_id)",
@@ -107,6 +111,24 @@ _KNOWN = _LIST % (
     f"""(VALUES %s) AS v LEFT JOIN jobs AS j ON j.id = v.column1
         WHERE j.id IS NOT NULL OR EXISTS (SELECT 1 {_OPEN_OF} v.column1)""",
 )
+_LANES = _LIST % (
+    "json_quote(k.value) || ',[' || k.runs || ']'",
+    """(SELECT value, (SELECT group_concat(data) FROM runs INDEXED BY runs_lane
+            WHERE key = value AND state IN ('pending', 'running')) AS runs
+        FROM json_each(?1)) AS k WHERE k.runs IS NOT NULL""",
+)
+#: One step to each kind of action, then one to each row: no index is kept for this alone.
+OVERDUE = """WHERE id IN (
+    WITH RECURSIVE kinds(needs) AS (
+        SELECT (SELECT min(needs) FROM jobs INDEXED BY jobs_due WHERE due_at IS NOT NULL)
+        UNION ALL
+        SELECT (SELECT min(j.needs) FROM jobs AS j INDEXED BY jobs_due
+            WHERE j.due_at IS NOT NULL AND j.needs > kinds.needs)
+        FROM kinds WHERE kinds.needs IS NOT NULL)
+    SELECT j.id FROM kinds CROSS JOIN jobs AS j INDEXED BY jobs_due
+        ON j.needs = kinds.needs AND j.due_at < ?
+    ORDER BY j.due_at, j.rank, j.id LIMIT ?)
+"""
 _NEXT_DUE = """
 SELECT min(due_at) FROM (
     SELECT (SELECT due_at FROM jobs INDEXED BY jobs_due
@@ -173,30 +195,28 @@ class Reader:
         return sources[0] if len(sources) == 1 else merge(*sources)
 
     def _due_jobs(self, needs: str, until: int, size: int) -> Iterator[Row]:
-        after: tuple[int, str] | None = (_NEVER, "")
+        after: tuple[int, int, str] | None = (_NEVER, _NEVER, "")
         while after is not None:
             asked = (needs, until, *after, size)
             rows: list[Row] = [
-                (job.next_fire_at, job.id, "", job, None, _live(opened))
+                (job.due_at, rank(job), job.id, "", job, None, opened)
                 for job, opened in self._read(_DUE_JOB, _DUE_JOBS, asked)
-                if job.next_fire_at is not None
+                if job.due_at is not None
             ]
-            rows.sort()
-            yield from rows
+            yield from self._in_lanes(sorted(rows))
             if len(rows) < size and not self._bad:
                 return
             after = self._db.execute(_LAST_JOB, asked).fetchone()
 
     def _due_runs(self, can: str, until: int, size: int) -> Iterator[Row]:
-        after: tuple[int, str, str] | None = (_NEVER, "", "")
+        after: tuple[int, int, str, str] | None = (_NEVER, _NEVER, "", "")
         while after is not None:
-            asked = (can, until, *after[:2], size, after[2])
+            asked = (can, until, *after[:3], size, after[3])
             rows: list[Row] = [
-                (run.due_at, job.id, run.id, job, run, _live(opened))
+                (run.due_at, rank(job), job.id, run.id, job, run, opened)
                 for job, run, opened in self._read(_DUE_RUN, _DUE_RUNS, asked)
             ]
-            rows.sort()
-            yield from rows
+            yield from self._in_lanes(sorted(rows))
             if len(rows) < size and not self._bad:
                 return
             after = self._db.execute(_LAST_RUN, asked).fetchone()
@@ -206,13 +226,29 @@ class Reader:
         job, opened = self.known([job_id]).get(job_id, (None, ()))
         if job is None or job.action.needs not in can_run:
             return []
-        live = _live(opened)
+        place = rank(job)
         rows: list[Row] = [
-            (run.due_at, job_id, run.id, job, run, live) for run in opened if run.state is PENDING
+            (run.due_at, place, job_id, run.id, job, run, opened)
+            for run in opened
+            if run.state is PENDING
         ]
         if (due_at := job.due_at) is not None:
-            rows.append((due_at, job_id, "", job, None, live))
-        return sorted(row for row in rows if row[0] <= now)
+            rows.append((due_at, place, job_id, "", job, None, opened))
+        return self._in_lanes(sorted(row for row in rows if row[0] <= now))
+
+    def _in_lanes(self, rows: list[Row]) -> list[Row]:
+        """``rows`` with the runs of their jobs' keys."""
+        lanes = self.lanes({row[4].policy.key for row in rows} - {None})
+        if not lanes:
+            return rows
+        return [(*row[:6], row[6] + lanes.get(row[4].policy.key, ())) for row in rows]
+
+    def lanes(self, keys: Collection[str | None]) -> dict[str | None, tuple[Run, ...]]:
+        """The runs of each key that have not ended."""
+        found: dict[str | None, tuple[Run, ...]] = {}
+        if keys:
+            found.update(self._read(_LANE, _LANES, (text_of(tuple(keys)),)))
+        return found
 
     def known(self, ids: Sequence[str]) -> dict[str, tuple[Job | None, tuple[Run, ...]]]:
         """Jobs and their pending and running runs, by id; not those of which there is nothing."""
@@ -289,10 +325,6 @@ class Reader:
 def text_of(record: object) -> str:
     """As JSON."""
     return _encode(record).decode()
-
-
-def _live(opened: tuple[Run, ...]) -> tuple[Run, ...]:
-    return tuple([run for run in opened if run.live]) if opened else ()
 
 
 def _id_in(row: Any) -> str:

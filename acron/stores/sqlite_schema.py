@@ -22,13 +22,24 @@ CREATE TABLE jobs (
     name TEXT NOT NULL,      -- casefolded
     needs TEXT NOT NULL,
     due_at INTEGER,
+    rank INTEGER NOT NULL,   -- of those due at one instant, the lowest comes first
     app TEXT,
+    incidents INTEGER NOT NULL, -- how many it has
     data TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX jobs_due ON jobs (needs, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_due ON jobs (needs, due_at, rank) WHERE due_at IS NOT NULL;
 CREATE INDEX jobs_name ON jobs (name);
 CREATE INDEX jobs_app ON jobs (app) WHERE app IS NOT NULL;
 CREATE INDEX jobs_on_start ON jobs (id) WHERE instr(data, '"bound":"@reboot') > 0;
+
+CREATE INDEX jobs_incidents ON jobs (id) WHERE incidents > 0;
+
+CREATE TABLE job_tags (
+    tag TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    PRIMARY KEY (tag, job_id)
+) WITHOUT ROWID;
+CREATE INDEX job_tags_job ON job_tags (job_id);
 
 CREATE TABLE runs (
     token INTEGER NOT NULL,
@@ -38,14 +49,20 @@ CREATE TABLE runs (
     node TEXT,
     due_at INTEGER NOT NULL,
     finished_at INTEGER,
+    rank INTEGER NOT NULL,   -- its job's, while it is pending
+    key TEXT,                -- whoever has the same is in its way
     unsent INTEGER NOT NULL, -- whether it has ended with deliveries to make
+    told TEXT,               -- how its deliveries stand, when it has ended with some
     data TEXT NOT NULL,
     PRIMARY KEY (token, id)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX runs_id ON runs (id);
 CREATE INDEX runs_job ON runs (job_id);
 CREATE INDEX runs_open ON runs (job_id, state, node) WHERE state IN ('pending', 'running');
-CREATE INDEX runs_pending ON runs (due_at, job_id, id) WHERE state = 'pending';
+CREATE INDEX runs_pending ON runs (due_at, rank, job_id, id) WHERE state = 'pending';
+CREATE INDEX runs_lane ON runs (key)
+    WHERE key IS NOT NULL AND state IN ('pending', 'running');
+CREATE INDEX runs_told ON runs (token, id, told) WHERE told IS NOT NULL;
 CREATE INDEX runs_unsent ON runs (node) WHERE unsent = 1;
 CREATE INDEX runs_finished ON runs (finished_at) WHERE finished_at IS NOT NULL;
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from acron.model import Decision, Due, End, RunState
-from acron.stores.dead import DIED, adopted, inherited
+from acron.stores.dead import DIED, adopted, inherited, removal
+from acron.stores.lanes import Lanes, is_news
 from acron.stores.sqlite_rows import OPEN, UNSENT
 
 if TYPE_CHECKING:
@@ -20,38 +21,63 @@ if TYPE_CHECKING:
     from acron.stores.sqlite_write import Transaction
 
 _RUNNING = f"{OPEN} AND state = 'running'"
+_WAITING_TAGGED = f"""{OPEN} AND state = 'pending'
+    AND job_id IN (SELECT job_id FROM job_tags WHERE tag = ?)"""  # noqa: S608 (our own words)
 
 
 def write(tx: Transaction, ids: Sequence[str], change: Change) -> list[Decision]:
     """See ``Store.write``, and so with the others."""
     tx.news = True
     known = tx.known(ids)
+    keyed = tx.lanes({job.policy.key for job, _ in known.values() if job is not None} - {None})
+    jobs: dict[str, Job | None] = {}
+    lanes = Lanes()
     decisions: list[Decision] = []
     for job_id in ids:
-        job, runs = known.get(job_id, (None, ()))
+        job, opened = known.get(job_id, (None, ()))
+        if job_id in jobs:
+            job = jobs[job_id]
+        key = None if job is None else job.policy.key
+        runs = lanes.seen(job_id, key, opened + keyed.get(key, ()))
         decision = change(job_id, job, runs, tx.mint)
         tx.keep(job_id, job, decision)
+        lanes.note(decision)
+        jobs[job_id] = decision.job
         decisions.append(decision)
-        kept = {run.id: run for run in (*runs, *decision.runs)}
-        left = tuple(run for run in kept.values() if not run.state.ended)
-        known[job_id] = (decision.job, left)
     return decisions
 
 
 def claim(rows: Iterable[Row], tx: Transaction, limit: int, decide: Decide) -> list[Decision]:
     """``rows`` are what is due; they are read as they are asked for."""
     decided: dict[str, Decision] = {}
-    for _, job_id, _, job, run, live in rows:
+    lanes = Lanes()
+    for _, _, job_id, _, job, run, opened in rows:
         if job_id in decided:
             continue
+        live: tuple[Run, ...] = ()
+        if opened or job.policy.key is not None:
+            standing = lanes.seen(job_id, job.policy.key, opened)
+            live = tuple([one for one in standing if one.live])
         decision = decide(Due(job, run, live), tx.mint)
         if decision is None:
             continue
         decided[job_id] = decision
         tx.keep(job_id, job, decision)
+        lanes.note_keyed(decision)
         if len(decided) >= limit:
             break
+    tx.news |= is_news(decided.values())
     return list(decided.values())
+
+
+def remove_tagged(tx: Transaction, tag: str, now: datetime) -> int:
+    """See ``Store.remove_tagged``: a statement for each table, whatever their number."""
+    for run in tx.runs(_WAITING_TAGGED, (tag,)):
+        for cancelled in removal([run], now).runs:
+            tx.keep_run(cancelled)
+    gone = tx.delete_tagged(tag)
+    tx.news = gone > 0
+    return gone
 
 
 def finish(tx: Transaction, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
@@ -70,8 +96,14 @@ def finish(tx: Transaction, ends: Sequence[End], settle: Settle) -> list[Decisio
         tx.keep(run.job_id, job, decision)
         jobs[run.job_id] = job = decision.job
         results.append(decision)
-        if opened > 1 or (
-            job is not None and job.next_fire_at is not None and job.next_fire_at <= end.finished_at
+        if (
+            run.key is not None
+            or opened > 1
+            or (
+                job is not None
+                and job.next_fire_at is not None
+                and job.next_fire_at <= end.finished_at
+            )
         ):
             tx.news = True  # what waited for this end can go on
     return results

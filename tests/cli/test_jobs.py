@@ -35,6 +35,8 @@ def test_every_option_reaches_the_job(cli: Cli) -> None:
         *("--catch-up", "all", "--catch-up-limit", "7", "--grace", "5m", "--overlap", "allow"),
         *("--max-running", "2", "--timeout", "90s", "--retry", "4", "--jitter", "10s"),
         *("--pause-after", "5", "--idempotent", "--gap", "skip", "--fold", "last", "--paused"),
+        *("--key", "chat:1", "--priority", "-3", "--idle-timeout", "1m", "--before", "b"),
+        *("--after", "a", "--on-error", "e", "--still-relevant", "s"),
     )
     job = cli("show", "x", "--json").json
     assert job["call"] == "remind"
@@ -48,6 +50,8 @@ def test_every_option_reaches_the_job(cli: Cli) -> None:
     assert (job["gap"], job["fold"], job["idempotent"]) == ("skip", "last", True)
     assert (job["start"], job["until"]) == ("2030-01-01T00:00:00Z", "2099-01-01T00:00:00Z")
     assert job["state"] == "paused"
+    assert (job["key"], job["priority"], job["idle_timeout"]) == ("chat:1", -3, 60.0)
+    assert [job[one] for one in ("before", "after", "on_error", "still_relevant")] == [*"baes"]
 
 
 @pytest.mark.parametrize(
@@ -185,3 +189,38 @@ def test_version_and_help(cli: Cli) -> None:
     said = cli("add", "--help")
     assert said.code == 0
     assert "--catch-up" in said.out
+
+
+def test_a_pause_may_have_an_end(cli: Cli) -> None:
+    cli(*ADD, "--id", "tea")
+    said = cli("pause", "tea", "--until", "2099-01-01T10:00+01:00")
+    assert said.out.startswith("paused tea until Thu 2099-01-01 10:00")
+    assert cli("show", "tea", "--json").json["paused_until"] == "2099-01-01T09:00:00Z"
+    refused = cli("pause", "tea", "--until", "2020-01-01T10:00Z")
+    assert refused.code == 1
+    assert "is past" in refused.err
+
+
+def test_all_of_a_tag_are_paused_resumed_listed_and_removed(cli: Cli) -> None:
+    for name, tag in (("a", "odd"), ("b", "even"), ("c", "odd")):
+        cli(*ADD, "--id", name, "--tag", tag)
+    cli("pause", "a", "--reason", "mine")
+    assert cli("pause", "--tag", "odd", "--until", "in 2h").out == "paused 1 job\n"
+    assert cli("pause", "--all", "--json").json == {"paused": 1}
+    assert cli("resume", "--tag", "odd", "--json").json == {"resumed": 1}
+    assert cli("resume", "--all").out == "resumed 1 job\n"
+    listed = cli("list", "--tag", "odd", "--json").json
+    assert [(job["id"], job["state"]) for job in listed] == [("a", "paused"), ("c", "scheduled")]
+    assert "no jobs with the tag 'none'" in cli("list", "--tag", "none").out
+    assert cli("remove", "--tag", "odd").out == "removed 2 jobs\n"
+    assert [job["id"] for job in cli("list", "--json").json] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("pause",), ("pause", "a", "--all"), ("resume", "--all", "--tag", "x"), ("remove",)],
+)
+def test_which_jobs_are_meant_must_be_said_once(cli: Cli, args: tuple[str, ...]) -> None:
+    said = cli(*args)
+    assert said.code == 2
+    assert "say which" in said.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,15 +122,23 @@ async def test_a_job_that_cancels_itself_has_failed(acron_time: VirtualTime) -> 
     assert [run.state for run in runs] == [RunState.FAILED, RunState.FAILED]
 
 
-async def test_a_child_task_cannot_end_a_loop_of_ours(acron_time: VirtualTime) -> None:
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("caught", [False, True])
+async def test_a_child_task_cannot_end_a_loop_of_ours(
+    acron_time: VirtualTime, raised: type[BaseException], caught: bool
+) -> None:
     app = make(acron_time)
 
     async def child() -> None:
-        sys.exit(3)
+        raise raised("no more")
 
     @app.job("in 1m")
     async def parent() -> None:
-        await asyncio.gather(child())
+        try:
+            await asyncio.gather(child())
+        except BaseException:
+            if not caught:
+                raise
 
     loop = asyncio.get_running_loop()
     contain_children(loop)
@@ -140,8 +148,8 @@ async def test_a_child_task_cannot_end_a_loop_of_ours(acron_time: VirtualTime) -
             (run,) = await app.runs("parent")
     finally:
         loop.set_task_factory(None)
-    assert run.state is RunState.FAILED
-    assert "SystemExit" in (run.error or "")
+    assert run.state is (RunState.SUCCEEDED if caught else RunState.FAILED)
+    assert caught or f"{raised.__name__}: no more" in (run.error or "")
 
 
 async def test_a_full_node_does_not_spin(acron_time: VirtualTime) -> None:
@@ -300,3 +308,61 @@ async def test_the_instants_of_a_dead_node_wait_and_are_not_skipped(
     assert skips == []
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
+
+
+@pytest.mark.acron_time(hold=0.05)
+@pytest.mark.filterwarnings("ignore::acron.testing.HoldDropped")
+async def test_a_thread_that_never_returns_is_abandoned_and_named(
+    acron_time: VirtualTime,
+) -> None:
+    app = make(acron_time)
+    free = threading.Event()
+
+    @app.job("in 1m", timeout=10)
+    def stuck() -> None:
+        free.wait(30)
+
+    async with app:
+        try:
+            await acron_time.advance(minutes=2)
+            (run,) = await app.runs("stuck")
+            assert run.state is RunState.TIMED_OUT
+            (label,) = (await app.status()).abandoned
+            assert "stuck" in label
+        finally:
+            free.set()
+
+
+class SlowClaims(MemoryStore):
+    """A claim takes a while, as on a busy disk."""
+
+    async def claim(
+        self,
+        now: datetime,
+        limit: int,
+        can_run: Collection[str],
+        decide: Decide,
+        *,
+        only: str | None = None,
+    ) -> list[Decision]:
+        await asyncio.sleep(2)
+        return await super().claim(now, limit, can_run, decide, only=only)
+
+
+@pytest.mark.parametrize("drain,state", [(30.0, RunState.SUCCEEDED), (0.0, RunState.INTERRUPTED)])
+async def test_a_claim_under_way_when_a_drain_begins_has_its_time(
+    acron_time: VirtualTime, drain: float, state: RunState
+) -> None:
+    """It has taken the occurrence: to interrupt it before its first step would be to lose it."""
+    store = SlowClaims()
+    app = make(acron_time, store, drain_timeout=drain)
+
+    @app.job("in 1m")
+    async def tea() -> None:
+        await asyncio.sleep(5)
+
+    async with app:
+        await acron_time.advance(minutes=1, seconds=1)  # in the middle of the claim
+    await store.open(acron_time.now())
+    (run,) = await store.runs()
+    assert run.state is state

@@ -21,6 +21,7 @@ from acron.schedules import (
     any_of,
     bounded,
     duration,
+    exact,
     parse,
     refuse_past,
 )
@@ -399,3 +400,38 @@ def is_value(text: str) -> bool:
     assert parse(str(schedule), now=NOW) == schedule, text
     assert schedule.describe(), text
     return True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2027-01-01T09:00Z",
+        "2027-01-01T09:00:30+05:45",
+        "2027-01-01T09:00:30.5-03:00",
+        "2027-12-31T23:59:59.123456Z",
+        "2028-02-29T00:00-00:00",
+        "0001-01-01T00:00Z",
+        "9999-12-31T23:59+00:00",
+    ],
+)
+@pytest.mark.parametrize("tz", ["UTC", "Europe/Paris"])
+def test_an_instant_in_full_means_the_same_by_the_short_way(text: str, tz: str) -> None:
+    short = parse(text, tz=tz, now=NOW)
+    assert exact(text) == short
+    assert short == parse(f" {text}", tz=tz, now=NOW), "a blank leads through the whole grammar"
+    assert str(short) == str(parse(str(short), tz=tz, now=NOW))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2027-02-29T09:00Z", "2027-01-01T24:00Z", "9999-12-31T23:59-01:00", "2027-01-01T09:00+24:00"],
+)
+def test_what_is_no_instant_is_refused_all_the_same(text: str) -> None:
+    assert exact(text) is None
+    with pytest.raises(ScheduleError):
+        parse(text, now=NOW)
+
+
+def test_an_instant_in_full_excuses_no_wrong_zone() -> None:
+    with pytest.raises(ScheduleError, match="no time zone"):
+        parse("2027-01-01T09:00Z", tz="Nowhere/Else", now=NOW)

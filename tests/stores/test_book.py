@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from acron.model import Decision, RunState
+from acron.model import Decision, Policy, RunState
 from acron.specs import Call
 from acron.stores.book import Book
+from acron.stores.lanes import rank
 from acron.testing.contracts._stores_base import (
     a_job,
     a_run,
@@ -32,7 +33,7 @@ NEEDS = st.sampled_from(["f", "g"])
 CAN = st.sampled_from([{"call:f"}, {"call:g"}, {"call:f", "call:g"}])
 OPERATIONS = st.lists(
     st.one_of(
-        st.tuples(st.just("put"), IDS, SECONDS, NEEDS, st.booleans()),
+        st.tuples(st.just("put"), IDS, SECONDS, NEEDS, st.booleans(), st.integers(0, 2)),
         st.tuples(st.just("remove"), IDS),
         st.tuples(st.just("wait"), IDS, SECONDS),
         st.tuples(st.just("cancel"), st.integers(0, 5)),
@@ -45,15 +46,15 @@ OPERATIONS = st.lists(
 )
 
 
-def rows(book: Book, can_run: set[str]) -> list[tuple[Any, str, str]]:
+def rows(book: Book, can_run: set[str]) -> list[tuple[Any, int, str, str]]:
     """What waits, by looking at all there is."""
     found = [
-        (job.due_at, job.id, "")
+        (job.due_at, rank(job), job.id, "")
         for job in book.jobs.values()
         if job.due_at is not None and job.action.needs in can_run
     ]
     found += [
-        (run.due_at, run.job_id, run.id)
+        (run.due_at, rank(book.jobs[run.job_id]), run.job_id, run.id)
         for run in book.pending.values()
         if run.job_id in book.jobs and book.jobs[run.job_id].action.needs in can_run
     ]
@@ -69,7 +70,7 @@ def test_it_finds_what_a_plain_look_finds(operations: list[tuple[Any, ...]]) -> 
             for seconds in (3, 7, 5):
                 later = [due for due, *_ in rows(book, can_run) if due > at(seconds)]
                 assert book.next_due(at(seconds), can_run) == min(later, default=None)
-        assert [job.id for job in book.page("", 99)] == sorted(book.jobs)
+        assert [job.id for job in book.index.page("", 99, None, None)] == sorted(book.jobs)
         assert (
             list(book.runs)
             == [run.id for run in sorted(book.runs.values(), key=lambda run: (run.token, run.id))]
@@ -79,8 +80,9 @@ def test_it_finds_what_a_plain_look_finds(operations: list[tuple[Any, ...]]) -> 
 
 def step(book: Book, kind: str, *args: Any) -> None:
     if kind == "put":
-        job_id, due, needs, paused = args
+        job_id, due, needs, paused, priority = args
         job = a_job(job_id, due, action=Call(needs), paused="" if paused else None)
+        job = replace(job, policy=Policy(priority=priority))
         book.apply(book.write([job_id], lambda *_: Decision(job)))
     elif kind == "remove":
         book.apply(book.write([args[0]], lambda *_: Decision(None)))
@@ -101,7 +103,7 @@ def step(book: Book, kind: str, *args: Any) -> None:
     elif kind == "only":
         seconds, job_id, can_run = args
         expected = [
-            row for row in rows(book, can_run) if row[0] <= at(seconds) and row[1] == job_id
+            row for row in rows(book, can_run) if row[0] <= at(seconds) and row[2] == job_id
         ]
         changes = book.claim(at(seconds), 1, can_run, starts(then=20.0), job_id)
         assert len(changes.ids) == min(len(expected), 1)
@@ -118,7 +120,7 @@ def step(book: Book, kind: str, *args: Any) -> None:
 
 def claim(book: Book, seconds: int, limit: int, can_run: set[str], blocked: set[str]) -> None:
     expected: list[tuple[str, str]] = []
-    for due, job_id, run_id in rows(book, can_run):
+    for due, _, job_id, run_id in rows(book, can_run):
         taken = {one for one, _ in expected}
         if due <= at(seconds) and job_id not in blocked | taken and len(expected) < limit:
             expected.append((job_id, run_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,3 +88,24 @@ def test_looking_at_a_node_does_not_keep_it_from_living(tmp_path: Path) -> None:
         assert not there.dead("n1")
         here.close()
         assert there.dead("n1")
+
+
+def test_two_threads_may_describe_a_node_at_once(tmp_path: Path) -> None:
+    """The store's, and the watchdog's: neither fails, and what is there is always whole."""
+    nodes = NodeFiles(tmp_path, Files())
+    nodes.open(a_node("n1"))
+    failures: list[Exception] = []
+
+    def describe() -> None:
+        try:
+            for _ in range(200):
+                nodes.write(a_node("n1"))
+        except Exception as error:  # noqa: BLE001 (shown below)
+            failures.append(error)
+
+    threads = [threading.Thread(target=describe) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert [node.id for node in nodes.all()] == ["n1"]
+    assert failures == []

@@ -131,19 +131,19 @@ async def test_commits_are_synced(store: SqliteStore) -> None:
 
 
 QUESTIONS = ["_NEEDED", "_DUE_JOBS", "_LAST_JOB", "_DUE_RUNS", "_LAST_RUN"]
-QUESTIONS += ["_ENDING", "_KNOWN", "_NEXT_DUE"]
+QUESTIONS += ["_ENDING", "_KNOWN", "_LANES", "_NEXT_DUE"]
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
 async def test_no_question_of_a_fire_walks_over_all_rows(store: SqliteStore, name: str) -> None:
     statement: str = getattr(sqlite_rows, name)
     statement = sqlite_rows.many(statement, 1, 4) if "%s" in statement else statement
-    asked = ["[]", 1, 1, "", 1, ""]
+    asked = ["[]", 1, 1, 1, "", 1, ""]
 
     def explain() -> list[str]:
         db = store._file.connection()
         count = (
-            4 if name == "_KNOWN" else max(int(one) for one in "123456" if f"?{one}" in statement)
+            4 if name == "_KNOWN" else max(int(one) for one in "1234567" if f"?{one}" in statement)
         )
         return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", asked[:count])]
 

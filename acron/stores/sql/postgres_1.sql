@@ -8,13 +8,25 @@ CREATE TABLE jobs (
     app text COLLATE "C",  -- the program that declares it
     on_start boolean NOT NULL,  -- due when a node starts
     due_at timestamptz,  -- null: not to be claimed
+    rank bigint NOT NULL,  -- of those due at one instant, the lowest comes first
+    incidents integer NOT NULL,  -- how many it has
     data bytea NOT NULL
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_of_app ON jobs (app, id) WHERE app IS NOT NULL;
 CREATE INDEX jobs_on_start ON jobs (id) WHERE on_start;
-CREATE INDEX jobs_due ON jobs (due_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_due ON jobs (due_at, rank, id) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_incidents ON jobs (id) WHERE incidents > 0;
+
+-- A digest of the tag: a text may be too long for an index, or hold what no text may here.
+CREATE TABLE job_tags (
+    tag bytea NOT NULL,
+    job_id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tag, job_id)
+);
+
+CREATE INDEX job_tags_of_job ON job_tags (job_id);
 
 -- Runs move once: what is pending or running is small and changes, what has ended only grows.
 -- A run's id is "r" and its number.
@@ -25,11 +37,14 @@ CREATE TABLE open_runs (
     state text COLLATE "C" NOT NULL,
     node text COLLATE "C",
     due_at timestamptz,  -- of a pending one
+    rank bigint NOT NULL,  -- its job's, while it is pending
+    lane bytea,  -- a digest of its key: whoever has the same is in its way
     data bytea NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 
 CREATE INDEX open_runs_of_job ON open_runs (job_id);
-CREATE INDEX open_runs_due ON open_runs (due_at, job_id, number) WHERE due_at IS NOT NULL;
+CREATE INDEX open_runs_due ON open_runs (due_at, rank, job_id, number) WHERE due_at IS NOT NULL;
+CREATE INDEX open_runs_in_lane ON open_runs (lane) WHERE lane IS NOT NULL;
 CREATE INDEX open_runs_waiting ON open_runs (job_id) WHERE due_at IS NOT NULL;
 
 CREATE TABLE ended_runs (
@@ -40,11 +55,13 @@ CREATE TABLE ended_runs (
     node text COLLATE "C",
     finished_at timestamptz NOT NULL,
     unsent boolean NOT NULL,  -- there are deliveries to make
+    told text[],  -- how its deliveries stand, when it has some
     data bytea NOT NULL
 );
 
 CREATE INDEX ended_runs_newest ON ended_runs (token, number);
 CREATE INDEX ended_runs_of_job ON ended_runs (job_id, token, number);
+CREATE INDEX ended_runs_told ON ended_runs (token, number) WHERE told IS NOT NULL;
 CREATE INDEX ended_runs_unsent ON ended_runs (node) WHERE unsent;
 
 CREATE TABLE skips (

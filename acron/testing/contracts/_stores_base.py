@@ -68,7 +68,8 @@ def starts(node: str = "n1", then: float | None = None, skips: tuple[Skip, ...] 
         begun: dict[str, Any] = {"state": RunState.RUNNING, "node": node, "started_at": NOW}
         if due.run is not None:
             return Decision(due.job, (replace(due.run, token=mint(), **begun),), skips)
-        run = a_run(due.job.id, mint, scheduled_at=due.job.next_fire_at, **begun)
+        begun |= {"scheduled_at": due.job.next_fire_at, "key": due.job.policy.key}
+        run = a_run(due.job.id, mint, **begun)
         job = replace(
             due.job,
             next_fire_at=None if then is None else at(then),
@@ -119,6 +120,15 @@ def keeps(*jobs: Job) -> Change:
         return Decision(by_id[job_id])
 
     return change
+
+
+def alone(node: str = "n1", then: float | None = None) -> Decide:
+    """Decide to run what nothing is in the way of; the rest stays owed."""
+
+    def decide(due: Due, mint: Mint) -> Decision | None:
+        return None if due.live else starts(node, then)(due, mint)
+
+    return decide
 
 
 def removes(_id: str, _old: Job | None, _runs: Sequence[Run], _mint: Mint) -> Decision:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from acron.testing.contracts._stores_ends import FinishDuties
 from acron.testing.contracts._stores_firing import ClaimDuties, DueDuties
+from acron.testing.contracts._stores_found import DeliveryDuties, TagDuties, TroubleDuties
 from acron.testing.contracts._stores_jobs import JobDuties
+from acron.testing.contracts._stores_lanes import DropDuties, LaneDuties, OrderDuties
 from acron.testing.contracts._stores_ledger import LedgerDuties, RecoverDuties
 from acron.testing.contracts._stores_news import NewsDuties, SharingDuties
 
@@ -24,6 +26,12 @@ class StoreContract(
     DueDuties,
     ClaimDuties,
     FinishDuties,
+    LaneDuties,
+    OrderDuties,
+    DropDuties,
+    TagDuties,
+    TroubleDuties,
+    DeliveryDuties,
     LedgerDuties,
     RecoverDuties,
     NewsDuties,
