@@ -71,7 +71,7 @@ def _job(random: Random, job_id: str) -> dict[str, Any]:
         "id": job_id,
         "schedule": schedule,
         "tz": random.choice(ZONES),
-        "action": random.choice(("work", "work", "work", "work_in_a_thread")),
+        "action": random.choice(("work",) * 7 + ("work_in_a_thread",)),
         "timeout": random.choice((20, 300, 600)),
         "deliver": random.choice(("chat:room", "chat:room, chat:hall", None)),
     }
