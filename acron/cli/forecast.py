@@ -34,12 +34,30 @@ def simulate(
         int | None,
         typer.Option(metavar="COLUMNS", min=40, max=1000, help="Default: the terminal's, or 80."),
     ] = None,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Prove acron itself, under seeded disasters.")
+    ] = False,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, help="With --chaos: how many.")
+    ] = 100,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="With --chaos: this one, told whole.")
+    ] = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Draw when all jobs will fire: load by the hour, collisions, changes of the clock.
 
-    Nothing runs.
+    Nothing runs. With --chaos no job of yours is looked at: acron plays seeded disasters
+    in virtual time, and checks what must always hold.
     """
+    if chaos or seed is not None:
+        from acron.cli.chaos import tell, tell_one  # noqa: PLC0415 (the test harness is slow)
+
+        if seed is not None:
+            tell_one(seed)
+        else:
+            tell(seeds, as_json=as_json)
+        return
 
     async def work(app: Acron) -> tuple[list[Job], tuple[str, ...], datetime, str]:
         jobs = [job async for job in app.jobs()]

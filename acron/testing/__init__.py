@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from acron.testing.adapters import RecordingAdapter
-    from acron.testing.clock import START, VirtualClock
+    from acron.testing.clock import START, VirtualClock, clock_change
     from acron.testing.harness import VirtualTime, virtual_time
     from acron.testing.loop import HoldDropped, VirtualTimeError, WaitsForever
 
@@ -25,6 +25,7 @@ _MODULE_OF = {
     "VirtualTime": "harness",
     "VirtualTimeError": "loop",
     "WaitsForever": "loop",
+    "clock_change": "clock",
     "virtual_time": "harness",
 }
 
@@ -36,6 +37,7 @@ __all__ = [
     "VirtualTime",
     "VirtualTimeError",
     "WaitsForever",
+    "clock_change",
     "virtual_time",
 ]
 
