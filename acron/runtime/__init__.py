@@ -388,7 +388,9 @@ class Runtime:
 
     def _do(self, work: Coroutine[Any, Any, object], what: str) -> asyncio.Task[None]:
         """Work whose end nobody here waits for; what it raises is reported."""
-        return self._own(self._reported(work, what), name=f"acron: {what}")
+        task = self._own(self._reported(work, what), name=f"acron: {what}")
+        task.add_done_callback(lambda _: work.close())  # cancelled before it began, nobody has it
+        return task
 
     async def _reported(self, work: Coroutine[Any, Any, object], what: str) -> None:
         try:

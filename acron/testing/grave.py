@@ -9,6 +9,7 @@ cancelled when the loop is given back, after everything that could notice.
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,13 +27,18 @@ class Grave:
         self._dead: list[Dead] = []
         # What would have run: how to call it, and in which context.
         self._kept: list[tuple[Any, tuple[Any, ...], Context]] = []
+        # A loop holds its tasks weakly: one that nobody will wake would be collected, and its
+        # ``finally`` would run, in the middle of other things.
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._dead)
 
     def bury(self, dead: Dead) -> None:
-        """From now on nothing runs in a context that is ``dead``. Not to be called from one."""
+        """From now on nothing runs in a context that is ``dead``. Whoever calls this from one has
+        to wait for ever after it."""
         self._dead.append(dead)
+        self._tasks |= self._found()
         for timer in self._loop._scheduled:
             if self._is_dead(timer):
                 timer.cancel()
@@ -48,20 +54,24 @@ class Grave:
     def _is_dead(self, handle: asyncio.Handle) -> bool:
         return any(dead(handle._context) for dead in self._dead)  # type: ignore[attr-defined]
 
-    def tasks(self) -> set[asyncio.Task[Any]]:
-        """The tasks of the dead."""
-        found = {task for callback, *_ in self._kept if (task := _task_of(callback))}
+    def _found(self) -> set[asyncio.Task[Any]]:
+        """The tasks of the dead that wait for something, and the one that runs."""
+        found = set()
+        current = asyncio.current_task(self._loop)
         for task in asyncio.all_tasks(self._loop):
-            if any(dead(context) for context in _contexts(task) for dead in self._dead):
+            contexts = [copy_context()] if task is current else _contexts(task)
+            if any(dead(context) for context in contexts for dead in self._dead):
                 found.add(task)
         return found
 
     def exhume(self) -> set[asyncio.Task[Any]]:
         """Cancel what is left of them, so that it ends in order; the tasks to wait for."""
-        tasks = self.tasks()
+        tasks = {task for callback, *_ in self._kept if (task := _task_of(callback))}
+        tasks |= self._tasks
         for task in tasks:
             task.cancel()
         self._dead.clear()
+        self._tasks.clear()
         for callback, args, context in self._kept:
             self._loop.call_soon(callback, *args, context=context)
         self._kept.clear()

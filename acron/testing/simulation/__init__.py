@@ -88,6 +88,7 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
             try:
                 await world.play()
             finally:
+                world.over = True
                 for process in world.processes.values():
                     process.kill()
                 time._here().grave.exhume()  # noqa: SLF001 (its other half)

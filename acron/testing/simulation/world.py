@@ -44,7 +44,7 @@ class World:
         self.trace: list[tuple[float, str]] = []
         self.violations: list[Violation] = []
         self.seen: Counter[str] = Counter()
-        self.mutation = ""  # the name of what is broken on purpose
+        self.over = False  # what happens now is no part of the story
         self.random = Random(f"world {script.seed}")
         self.chat = Chat(self)
         self.people = People(self)
@@ -61,12 +61,13 @@ class World:
     # --- what is told
 
     def happened(self, what: str) -> None:
-        self.trace.append((self.time.clock.monotonic() - self._began, what))
+        if not self.over:
+            self.trace.append((self.time.clock.monotonic() - self._began, what))
 
     def broke(self, invariant: str, how: str) -> None:
         """An invariant does not hold."""
         violation = Violation(invariant, how)
-        if violation not in self.violations:
+        if violation not in self.violations and not self.over:
             self.violations.append(violation)
             self.happened(f"!! {invariant}: {how}")
 
