@@ -67,16 +67,18 @@ class HttpAction(Action):
         self._environ = environ
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
+        # Asked once: each tick wants to know what is offered, and the answer walks the disk.
+        self._installed = find_spec("aiohttp") is not None
 
     @property
     def name(self) -> str:
         return "http"
 
     def offers(self) -> Collection[str]:
-        return ("http",) if find_spec("aiohttp") else ()
+        return ("http",) if self._installed else ()
 
     def check(self, spec: Http) -> None:
-        if not find_spec("aiohttp"):
+        if not self._installed:
             raise InvalidJob(_MISSING, where="$.http")
         check(spec)
 

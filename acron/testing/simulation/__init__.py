@@ -23,15 +23,17 @@ from acron import plugins
 from acron.testing.harness import virtual_time
 from acron.testing.simulation.people import CONTROL, SECRET
 from acron.testing.simulation.script import Script, write
-from acron.testing.simulation.world import Violation, World
+from acron.testing.simulation.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from acron.testing.simulation.world import Violation, World
+
+__all__ = ["Script", "Story", "play", "shrink", "write"]
+
 #: A file system in memory, where there is one: the faults are ours, not the disk's.
 _IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-
-START = "2026-03-28T22:30:00+00:00"  # clocks change in Europe an hour and a half later
 
 
 class Story(NamedTuple):
@@ -76,11 +78,11 @@ def play(seed: int | Script, sabotage: Callable[[World], None] | None = None) ->
 
 
 def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None) -> World:
-    with virtual_time(START) as time, ExitStack() as patches:
+    with virtual_time(script.start) as time, ExitStack() as patches:
         names = Random(f"names {script.seed}")
         patches.enter_context(patch.object(plugins, "entry_points", _none_installed))
         patches.enter_context(patch("secrets.token_hex", lambda n=8: names.randbytes(n).hex()))
-        world = World(script, time, folder)
+        world = Stage(script, time, folder)
         if sabotage is not None:
             sabotage(world)
 

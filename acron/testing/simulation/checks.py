@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -90,10 +91,13 @@ async def at_the_end(world: World) -> None:
         await _all_is_claimed(world, store)
         for job in await store.page(limit=1000):
             await _all_is_accounted_for(world, store, job)
+        await _nothing_is_lost(world, store)
         await _deliveries(world, store)
         await _recovery_is_idempotent(world, store)
         for run in await store.runs(limit=ALL):
             world.seen[f"run {run.state}"] += 1
+        for skip in await store.skips(limit=ALL):
+            world.seen[f"skip {skip.reason}"] += skip.count
     finally:
         if world.script.kind == "files":
             await store.close()
@@ -152,6 +156,20 @@ def _miscounted(
     return ""
 
 
+async def _nothing_is_lost(world: World, store: Store) -> None:
+    """I10: what was acknowledged is there, and so is what others have written."""
+    there = {job.id for job in await store.page(limit=1000)}
+    for job_id in sorted(world.added - there - world.people.removed):
+        world.broke("I10", f"{job_id} was added, and is gone")
+    if not world.marked:
+        return
+    text = world.path.read_text()
+    for job_id in world.marked & there:
+        record = next(one for one in json.loads(text)["jobs"] if one["id"] == job_id)
+        if record.get("later") != "kept":
+            world.broke("I10", f"a field that no version knows is gone from {job_id}")
+
+
 async def _deliveries(world: World, store: Store) -> None:
     """I13."""
     for (run_id, room), count in world.chat.accepted.items():
@@ -189,7 +207,7 @@ async def after_all(world: World) -> None:
         for job in await store.page(limit=1000):
             if job.id in world.people.removed:
                 world.broke("I10", f"{job.id} was removed, and is back")
-        left = [run for run in await store.runs(state=RunState.RUNNING, limit=ALL)]
+        left = await store.runs(state=RunState.RUNNING, limit=ALL)
         if left:
             world.broke("I15", f"{left[0].id} is running, and nobody is up")
     finally:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from acron.abc import Adapter, Context, Message, Receipt
 from acron.errors import DeliveryError
@@ -64,8 +65,15 @@ class People:
         def work_in_a_thread(ctx: Context) -> str | None:
             return self._thread(ctx, process)
 
-        app.action(work)
-        app.action(work_in_a_thread)
+        async def relevant(ctx: Context) -> bool:
+            self._world.seen["hook still_relevant"] += 1
+            return self.peaceful or crc32(f"{ctx.run.due_at}".encode()) % 4 > 0
+
+        async def noted() -> None:
+            self._world.seen["hook after"] += 1
+
+        for function in (work, work_in_a_thread, relevant, noted):
+            app.action(function)
 
     def _mood(self, ctx: Context) -> tuple[str, Random]:
         run = ctx.run
@@ -193,10 +201,12 @@ class _ChatAdapter(Adapter):
         key = (message.run.id, message.to)
         chat.accepted[key] += 1
         chat.texts.append(message.text)
-        if how == "dies":
+        if how == "dies":  # in the middle: nobody will know whether it was shown
             await self._process.die()
         if how == "hangs":
             await asyncio.sleep(3600.0)
+        if how == "dies after":  # what it has been told is not marked any more
+            asyncio.get_running_loop().call_later(0.0, self._process.kill)
         chat.confirmed[key] = receipt = f"m{sum(chat.accepted.values())}"
         return Receipt(receipt)
 

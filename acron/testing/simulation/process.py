@@ -28,7 +28,7 @@ _life: ContextVar[object] = ContextVar("simulated life", default=None)
 _LATENCIES = (0.0, 0.0, 0.001, 0.01)
 _LOST_FOR = (2.0, 30.0, 100.0)
 
-INTERVAL = 60.0
+INTERVAL = 120.0
 DRAIN = 10.0
 #: What ``stop`` may take: the drain, the cleanup, the last writes.
 STOP_BOUND = 60.0
@@ -40,9 +40,12 @@ class SkewedClock:
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
         self.skew = 0.0
+        self.drift = 0.0  # seconds that it gains in each second since it was made
+        self._made = clock.monotonic()
 
     def now(self) -> datetime:
-        return self._clock.now() + timedelta(seconds=self.skew)
+        gained = self.drift * (self._clock.monotonic() - self._made)
+        return self._clock.now() + timedelta(seconds=self.skew + gained)
 
     def monotonic(self) -> float:
         return self._clock.monotonic()
@@ -151,6 +154,21 @@ class Process:
         while not task.done() and self._life is life:
             await asyncio.wait({task}, timeout=5.0)
         return task.result() if task.done() else None
+
+    async def command(self, work: Callable[[Acron], Awaitable[Any]]) -> Any:
+        """``work`` as a command of the shell does it: open, without a trigger, and close."""
+        self._context = copy_context()
+        self.store = self.world.store_for(self)
+        app = self.world.make_app(self, self.store)
+
+        async def run() -> Any:
+            try:
+                async with app.attached():
+                    return await work(app)
+            except (AcronError, ValueError) as error:
+                return error
+
+        return await self._task(run())
 
     # --- what happens to its transactions
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Kind = Literal["database", "files"]
 
@@ -25,6 +28,7 @@ class Script(NamedTuple):
 
     seed: int
     kind: Kind
+    start: str
     processes: tuple[str, ...]
     jobs: tuple[dict[str, Any], ...]
     steps: tuple[Step, ...]
@@ -32,45 +36,66 @@ class Script(NamedTuple):
 
 SCHEDULES = (
     *("every 1m", "every 90s", "every 4m", "every 7m", "every 20m"),
-    *("*/5 * * * *", "*/2 * * * *", "30 2 * * *", "15 * * * *", "0 9 * * *"),
+    *("*/5 * * * *", "*/2 * * * *", "15 * * * *", "0 9 * * *"),
+    *("30 2 * * *", "30 1 * * *"),
     *("in 3m", "in 20m", "in 1h"),
     "every 3m except 2026-03-29",
 )
 ZONES = ("UTC", "Europe/Paris", "America/New_York", "Australia/Lord_Howe")
-#: What is done how often. Waiting is done after each step.
-STEPS: dict[str, int] = {
-    "crash": 6,
-    "crash_at": 8,
-    "start": 8,
-    "stop": 4,
-    "lose_answer": 4,
-    "jump": 4,
-    "suspend": 2,
-    "slow": 2,
-    "partition": 4,
-    "freeze": 3,
-    "disk": 6,
-    "power": 4,
-    "lock": 2,
-    "junk": 2,
-    "pause": 3,
-    "resume": 4,
-    "edit": 2,
-    "reschedule": 2,
-    "remove": 1,
-    "add": 2,
-    "run_now": 3,
-    "cancel": 2,
-    "trigger": 4,
-    "provider": 3,
-    "chat": 4,
-    "wait": 8,
-}
-_OF = {
-    "files": {"partition", "freeze", "lose_answer"},
-    "database": {"disk", "power", "lock", "junk"},
-}
+#: The nights in which Europe's clocks change, an hour and a half before they do.
+STARTS = ("2026-03-28T23:30:00+00:00", "2026-10-24T23:30:00+00:00")
 DISK_ERRORS = ("EIO", "ENOSPC", "kill")
+#: What somebody's editor leaves in jobs.json: half of it, a junk record, a field that no version
+#: knows, a schema that is not written yet.
+HANDS = ("truncates", "junk record", "unknown field", "newer schema")
+
+
+class Kinds(NamedTuple):
+    """A kind of step: how often it is taken, whom it befalls, how, and where it can happen."""
+
+    weight: int
+    whom: Literal["process", "job", ""] = ""
+    how: Callable[[Random], Any] = lambda _: None
+    only: Kind | None = None
+
+
+def _one_of(*values: Any) -> Callable[[Random], Any]:
+    return lambda random: random.choice(values)
+
+
+#: Waiting is done after each step.
+STEPS: dict[str, Kinds] = {
+    "crash": Kinds(6, "process"),
+    "crash_at": Kinds(8, "process", lambda random: (random.randint(1, 12), random.random() < 0.5)),
+    "start": Kinds(8, "process"),
+    "stop": Kinds(4, "process"),
+    "lose_answer": Kinds(4, "process", lambda random: random.randint(1, 8), "database"),
+    "jump": Kinds(4, "process", _one_of(-3600, -90, -10, 10, 90, 3600, 86400, 31536000)),
+    "drift": Kinds(2, "process", _one_of(-0.01, 0.01)),
+    "suspend": Kinds(2, "", _one_of(30, 600, 40_000)),
+    "slow": Kinds(2, "process", _one_of(0.5, 5.0)),
+    "partition": Kinds(4, "process", _one_of(5, 50, 200), "database"),
+    "freeze": Kinds(3, "process", only="database"),
+    "disk": Kinds(
+        6, "process", lambda random: (random.choice(DISK_ERRORS), random.randint(1, 20)), "files"
+    ),
+    "power": Kinds(4, only="files"),
+    "lock": Kinds(2, only="files"),
+    "hand": Kinds(4, "", _one_of(*HANDS), "files"),
+    "pause": Kinds(3, "job", _one_of(None, "in 10m")),
+    "resume": Kinds(4, "job"),
+    "edit": Kinds(2, "job", _one_of({"timeout": 50}, {"retry": None}, {"tz": None})),
+    "reschedule": Kinds(2, "job", lambda random: random.choice(SCHEDULES[:10])),
+    "remove": Kinds(1, "job"),
+    "add": Kinds(2, "", lambda random: _job(random, f"more{random.randint(1, 99)}")),
+    "run_now": Kinds(3, "job"),
+    "backfill": Kinds(1, "job"),
+    "cancel": Kinds(2),
+    "trigger": Kinds(4, "process"),
+    "provider": Kinds(3, "process", _one_of("raises", "returns", "hangs")),
+    "chat": Kinds(6, "", _one_of("fails", "hangs", "dies", "dies after")),
+    "wait": Kinds(6, "", _one_of(60, 600)),
+}
 
 
 def write(seed: int) -> Script:
@@ -79,14 +104,17 @@ def write(seed: int) -> Script:
     kind: Kind = "files" if random.random() < 0.35 else "database"
     processes = tuple("abc"[: random.choice((1, 2, 2, 3))])
     jobs = tuple(_job(random, f"job{number}") for number in range(random.randint(2, 5)))
-    kinds = [what for what in STEPS if what not in _OF[kind]]
-    weights = [STEPS[what] for what in kinds]
+    kinds = [what for what, step in STEPS.items() if step.only in {None, kind}]
+    weights = [STEPS[what].weight for what in kinds]
     steps: list[Step] = []
-    for _ in range(random.randint(6, 16)):
+    for _ in range(random.randint(6, 14)):
         what = random.choices(kinds, weights)[0]
-        steps.append(_step(random, what, processes, jobs))
-        steps.append(Step("wait", how=random.choice((1, 20, 61, 130, 400, 900))))
-    return Script(seed, kind, processes, jobs, tuple(steps))
+        whom = {"process": processes, "job": [job["id"] for job in jobs], "": [""]}
+        step = Step(what, random.choice(whom[STEPS[what].whom]), STEPS[what].how(random))
+        if what == "trigger":
+            step = step._replace(how=random.choice(jobs)["id"])
+        steps += step, Step("wait", how=random.choice((1, 20, 61, 130, 400, 900)))
+    return Script(seed, kind, STARTS[seed % 2], processes, jobs, tuple(steps))
 
 
 def _job(random: Random, job_id: str) -> dict[str, Any]:
@@ -111,47 +139,11 @@ def _job(random: Random, job_id: str) -> dict[str, Any]:
         "repeat": (2, 7),
         "jitter": (10,),
         "key": ("shared",),
+        "still_relevant": ("relevant",),
+        "after": ("noted",),
         "priority": (-1, 5),
     }
     for name, values in choices.items():
         if random.random() < 0.3 and not (name == "jitter" and schedule.startswith("in")):
             record[name] = random.choice(values)
     return {key: value for key, value in record.items() if value is not None}
-
-
-def _step(
-    random: Random, what: str, processes: tuple[str, ...], jobs: tuple[dict[str, Any], ...]
-) -> Step:
-    process = random.choice(processes)
-    job = str(random.choice(jobs)["id"])
-    if what in {"crash", "start", "stop", "freeze"}:
-        return Step(what, process)
-    if what == "crash_at":
-        return Step(what, process, (random.randint(1, 12), random.random() < 0.5))
-    if what == "lose_answer":
-        return Step(what, process, random.randint(1, 8))
-    if what == "jump":
-        return Step(what, process, random.choice((-3600, -90, -10, 10, 90, 3600, 86400, 31536000)))
-    if what == "suspend":
-        return Step(what, how=random.choice((30, 600, 40_000)))
-    if what == "slow":
-        return Step(what, process, random.choice((0.5, 5.0)))
-    if what == "partition":
-        return Step(what, process, random.choice((5, 50, 200)))
-    if what == "disk":
-        return Step(what, process, (random.choice(DISK_ERRORS), random.randint(1, 20)))
-    if what == "provider":
-        return Step(what, process, random.choice(("raises", "returns", "hangs")))
-    if what == "chat":
-        return Step(what, how=random.choice(("fails", "hangs", "dies")))
-    if what == "trigger":
-        return Step(what, process, job)
-    if what == "edit":
-        return Step(what, job, random.choice(({"timeout": 50}, {"retry": None}, {"tz": None})))
-    if what == "reschedule":
-        return Step(what, job, random.choice(SCHEDULES[:10]))
-    if what == "add":
-        return Step(what, how=_job(random, f"more{random.randint(1, 99)}"))
-    if what in {"pause", "resume", "remove", "run_now"}:
-        return Step(what, job)
-    return Step(what, how=random.choice((60, 600)) if what == "wait" else None)
