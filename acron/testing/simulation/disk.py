@@ -44,18 +44,17 @@ _FENCED = frozenset({"claim", "finish", "recover", "mark", "beat"})
 class Database(MemoryStore):
     """One for all processes, with leases by its own time (``monotonic``), which nobody else has."""
 
-    def __init__(self, monotonic: Callable[[], float], proof: bool = True) -> None:  # noqa: FBT001, FBT002
+    def __init__(self, monotonic: Callable[[], float]) -> None:
         super().__init__()
         self.leases: dict[str, float] = {}
         self.connections: list[Connection] = []
         self._monotonic = monotonic
-        self._proof = proof  # False is a mutation: whoever is silent is taken for dead
 
     def lapsed(self, node: str) -> bool:
         return self.leases.get(node, float("-inf")) <= self._monotonic()
 
     def _dead(self, node: str) -> bool:
-        return node != self._node if not self._proof else self.lapsed(node)
+        return self.lapsed(node)
 
     async def open(self, now: datetime, node: Node | None = None) -> None:
         await super().open(now, node)
@@ -319,6 +318,9 @@ class FileStore(JsonFileStore):
             self._busy -= 1
         await self._process.after("transaction")
         return result
+
+    def _tell(self) -> None:
+        self._news.tell()  # on the loop already
 
     async def close(self) -> None:
         self.drop()

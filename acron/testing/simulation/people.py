@@ -118,8 +118,6 @@ class People:
         self._note(run, process)
         probe = await world.probe()
         stored = await probe.run(run.id)
-        if world.script.kind == "files":
-            await probe.close()
         durable = stored is not None and stored.token == run.token and stored.started_at is not None
         if not durable:
             world.broke("I4", f"{_named(run)} was begun before its claim was durable")

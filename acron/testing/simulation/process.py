@@ -207,6 +207,16 @@ class Process:
             await self.die()
 
 
+class Bystander(Process):
+    """Somebody whose transactions nothing happens to."""
+
+    async def at(self, name: str) -> None:
+        pass
+
+    async def after(self, name: str) -> None:
+        pass
+
+
 def settings() -> Settings:
     """Short bounds, so that a story fits into an hour."""
     return Settings(

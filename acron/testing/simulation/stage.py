@@ -12,7 +12,7 @@ from acron.model import Job
 from acron.testing.simulation import checks
 from acron.testing.simulation.disk import FileStore
 from acron.testing.simulation.people import Trigger
-from acron.testing.simulation.process import Process
+from acron.testing.simulation.process import Bystander, Process
 from acron.testing.simulation.world import World
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Stage(World):
     async def _do_lock(self, _: Step) -> None:
         """Somebody holds the lock, and does not let go for a while."""
         self.seen["stuck lock"] += 1
-        holder = FileStore(self.path, Process(self, "holder"))
+        holder = FileStore(self.path, Bystander(self, "holder"))
         with holder._lock.held():  # noqa: SLF001
             await self.time.advance(30.0)
         holder._lock.close()  # noqa: SLF001
@@ -145,6 +145,7 @@ class Stage(World):
         self.seen["power loss"] += 1
         for process in self.processes.values():
             process.kill()
+        self.drop_probe()
         self.platter.lose_power()
 
     async def _do_hand(self, step: Step) -> None:

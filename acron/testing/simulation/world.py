@@ -11,7 +11,7 @@ from acron.model import RunState
 from acron.stores.dead import DIED
 from acron.testing.simulation.disk import Connection, Database, FileStore, Platter
 from acron.testing.simulation.people import Chat, People, Trigger
-from acron.testing.simulation.process import Process, settings
+from acron.testing.simulation.process import Bystander, Process, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +55,7 @@ class World:
         self.runs: dict[str, Run] = {}  # as they were when last looked at
         self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
         self.rebound: dict[str, datetime] = {}  # when a job's schedule was last changed
+        self._probe: FileStore | None = None
         self.added: set[str] = set()  # whose creation was acknowledged
         self.marked: set[str] = set()  # that somebody gave a field that no version knows
 
@@ -105,9 +106,16 @@ class World:
             if not self.database._opened:  # noqa: SLF001
                 await self.database.open(self.time.now())
             return self.database
-        store = FileStore(self.path, Process(self, "probe"))
-        await store.open(self.time.now())
-        return store
+        if self._probe is None:
+            store = FileStore(self.path, Bystander(self, "probe"))
+            await store.open(self.time.now())
+            self._probe = store
+        return self._probe
+
+    def drop_probe(self) -> None:
+        if self._probe is not None:
+            self._probe.drop()
+            self._probe = None
 
     def watched(self, decide: Decide) -> Decide:
         """``decide``, with an eye on what it starts (I7)."""
