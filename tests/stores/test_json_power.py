@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
+from acron.stores.journal import Journal
 from acron.stores.json_file import JsonFileStore
 
 from .faults import Crash, PowerLoss
@@ -61,11 +62,12 @@ async def test_a_compaction_whose_name_was_not_durable(tmp_path: Path) -> None:
     """The new journal is in its place, and the directory's fsync failed: what is written to it
     from then on must not go with the power."""
     path, files = on(tmp_path / "disk")
-    store = JsonFileStore(path, files=files, compact_beyond=1)
+    store = JsonFileStore(path, files=files)
     await store.open(NOW)
+    overgrown = patch.object(Journal, "overgrown", new=True)
     failing = patch.object(files, "sync_directory", side_effect=OSError(errno.EIO, "broken"))
     await _add(store)
-    with failing as failed:
+    with overgrown, failing as failed:
         await _claim(store)  # which is in the journal; that it could not be shortened is a note
     assert failed.called
     assert files.names[-1] == "replace"

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from unittest.mock import patch
 
 from acron import plugins
+from acron.errors import StoreCorrupt
 from acron.testing.harness import virtual_time
 from acron.testing.simulation.people import CONTROL, SECRET
 from acron.testing.simulation.script import Script, write
 from acron.testing.simulation.stage import Stage
+from acron.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +91,8 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
         async def main() -> None:
             try:
                 await world.play()
+            except StoreCorrupt as error:
+                world.broke("I10", one_line(str(error)))
             finally:
                 world.over = True
                 for process in world.processes.values():

@@ -39,7 +39,7 @@ async def after_step(world: World) -> None:
 
 
 def _ends_stay(world: World, runs: dict[str, Run]) -> None:
-    for run_id, before in world.runs.items():
+    for run_id, before in (world.runs | world.settled).items():
         if not before.state.ended:
             continue
         run = runs.get(run_id)
@@ -174,6 +174,7 @@ async def _deliveries(world: World, store: Store) -> None:
     for run in await store.runs(limit=ALL):
         for one in run.deliveries:
             world.seen[f"delivery {one.state}"] += 1
+            world.seen["delivery tried again"] += one.attempts > 1
             key = (run.id, one.target.partition(":")[2])
             if one.state == "delivered" and one.receipt != world.chat.confirmed.get(key):
                 world.broke("I13", f"{run.id} says {one.target} is delivered: {one.receipt}")

@@ -204,6 +204,7 @@ class Process:
         if not self.die_in:
             when = "after" if self.die_after else "before"
             self.world.happened(f"{self.name} dies {when} {name}")
+            self.world.seen[f"died {when} {name}"] += 1
             await self.die()
 
 

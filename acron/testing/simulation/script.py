@@ -85,7 +85,7 @@ STEPS: dict[str, Kinds] = {
     "pause": Kinds(3, "job", _one_of(None, "in 10m")),
     "resume": Kinds(4, "job"),
     "edit": Kinds(2, "job", _one_of({"timeout": 50}, {"retry": None}, {"tz": None})),
-    "reschedule": Kinds(2, "job", lambda random: random.choice(SCHEDULES[:10])),
+    "reschedule": Kinds(3, "job", lambda random: random.choice(SCHEDULES[:10])),
     "remove": Kinds(1, "job"),
     "add": Kinds(2, "", lambda random: _job(random, f"more{random.randint(1, 99)}")),
     "run_now": Kinds(3, "job"),
@@ -93,7 +93,7 @@ STEPS: dict[str, Kinds] = {
     "cancel": Kinds(2),
     "trigger": Kinds(4, "process"),
     "provider": Kinds(3, "process", _one_of("raises", "returns", "hangs")),
-    "chat": Kinds(6, "", _one_of("fails", "hangs", "dies", "dies after")),
+    "chat": Kinds(8, "", _one_of("fails", "hangs", "dies", "dies after")),
     "wait": Kinds(6, "", _one_of(60, 600)),
 }
 
@@ -103,11 +103,11 @@ def write(seed: int) -> Script:
     random = Random(seed)
     kind: Kind = "files" if random.random() < 0.35 else "database"
     processes = tuple("abc"[: random.choice((1, 2, 2, 3))])
-    jobs = tuple(_job(random, f"job{number}") for number in range(random.randint(2, 5)))
+    jobs = tuple(_job(random, f"job{number}") for number in range(random.randint(2, 4)))
     kinds = [what for what, step in STEPS.items() if step.only in {None, kind}]
     weights = [STEPS[what].weight for what in kinds]
     steps: list[Step] = []
-    for _ in range(random.randint(6, 14)):
+    for _ in range(random.randint(5, 10)):
         what = random.choices(kinds, weights)[0]
         whom = {"process": processes, "job": [job["id"] for job in jobs], "": [""]}
         step = Step(what, random.choice(whom[STEPS[what].whom]), STEPS[what].how(random))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from acron.testing.simulation.script import Step
 
 #: Seconds of peace: more than `checks.BOUND`, and the longest run.
-PEACE = 1300.0
+PEACE = 1000.0
 
 
 class Stage(World):

@@ -53,6 +53,7 @@ class World:
         self._began = time.clock.monotonic()
         self.start = time.now()
         self.runs: dict[str, Run] = {}  # as they were when last looked at
+        self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
         self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
         self.rebound: dict[str, datetime] = {}  # when a job's schedule was last changed
         self._probe: FileStore | None = None
@@ -136,6 +137,8 @@ class World:
     def watch_recovery(self, decisions: list[Decision]) -> None:
         """I2: the runs of a node are ended by others only once it is proven dead."""
         for run in (run for decision in decisions for run in decision.runs):
+            if run.state.ended:
+                self.settled[run.id] = run
             owner = self._owners.get(run.id)
             if run.error != DIED.error or owner is None:
                 continue
