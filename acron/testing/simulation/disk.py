@@ -278,7 +278,7 @@ class FileStore(JsonFileStore):
     """jobs.json on a disk that may fail, its transactions done on the spot: the thread that they
     have otherwise adds nothing here but time."""
 
-    poll = 20.0
+    poll = 40.0
 
     def __init__(self, path: Path, process: Process) -> None:
         self.files = FaultyFiles(process, process.world.platter)

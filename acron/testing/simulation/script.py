@@ -75,7 +75,7 @@ STEPS: dict[str, Kinds] = {
     "suspend": Kinds(2, "", _one_of(30, 600, 40_000)),
     "slow": Kinds(2, "process", _one_of(0.5, 5.0)),
     "partition": Kinds(4, "process", _one_of(5, 50, 200), "database"),
-    "freeze": Kinds(3, "process", only="database"),
+    "freeze": Kinds(5, "process", only="database"),
     "disk": Kinds(
         6, "process", lambda random: (random.choice(DISK_ERRORS), random.randint(1, 20)), "files"
     ),
@@ -113,7 +113,7 @@ def write(seed: int) -> Script:
         step = Step(what, random.choice(whom[STEPS[what].whom]), STEPS[what].how(random))
         if what == "trigger":
             step = step._replace(how=random.choice(jobs)["id"])
-        steps += step, Step("wait", how=random.choice((1, 20, 61, 130, 400, 900)))
+        steps += step, Step("wait", how=random.choice((1, 5, 20, 61, 130, 600)))
     return Script(seed, kind, STARTS[seed % 2], processes, jobs, tuple(steps))
 
 

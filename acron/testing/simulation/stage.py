@@ -122,7 +122,7 @@ class Stage(World):
         self.seen["lapsed lease"] += 1
         process = self.processes[step.whom]
         process.frozen = True
-        await self.time.advance(130.0)
+        await self.time.advance(200.0)
         process.frozen = False
 
     async def _do_disk(self, step: Step) -> None:
