@@ -221,9 +221,7 @@ def test_owed_and_upcoming_meet_at_now() -> None:
 
 def skipped(at: float, reason: SkipReason, count: int = 1) -> Skip:
     first = hour(at - count + 1) if count > 1 else None
-    return Skip(
-        job_id="tea", scheduled_at=hour(at), reason=reason, count=count, first_at=first
-    )
+    return Skip(job_id="tea", scheduled_at=hour(at), reason=reason, count=count, first_at=first)
 
 
 def test_an_instant_that_was_skipped_twice_is_there_once() -> None:

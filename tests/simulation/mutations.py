@@ -75,9 +75,7 @@ def without_proof_of_death() -> Iterator[None]:
         stack.enter_context(
             patch.object(disk.Database, "_dead", lambda self, node: node != self._node)
         )
-        stack.enter_context(
-            patch.object(NodeFiles, "dead", lambda self, node: node != self.own)
-        )
+        stack.enter_context(patch.object(NodeFiles, "dead", lambda self, node: node != self.own))
         yield
 
 

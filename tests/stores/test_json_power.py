@@ -10,10 +10,10 @@ import pytest
 
 from acron.stores.journal import Journal
 from acron.stores.json_file import JsonFileStore
+from acron.testing.contracts._stores_base import NOW
 
 from .faults import Crash, PowerLoss
 from .test_json_faults import (
-    NOW,
     STEPS,
     _add,
     _again,

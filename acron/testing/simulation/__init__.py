@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections import Counter
 from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
@@ -28,6 +27,7 @@ from acron.testing.simulation.stage import Stage
 from acron.text import one_line
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
 
     from acron.testing.simulation.world import Violation, World

@@ -8,17 +8,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
 
-from acron.app import Acron
 from acron.errors import AcronError, StoreUnavailable
 from acron.model import Settings
-from acron.testing.simulation.disk import Connection, FileStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
     from datetime import datetime
 
+    from acron.app import Acron
     from acron.testing.clock import VirtualClock
+    from acron.testing.simulation.disk import Connection, FileStore
     from acron.testing.simulation.world import World
 
 #: In which life of which process code runs.
@@ -175,7 +175,7 @@ class Process:
     async def at(self, name: str) -> None:
         """Before a transaction."""
         await asyncio.sleep(_LATENCIES[self._chance(name) % 4] + self.slow)
-        while self.frozen:
+        while self.frozen:  # noqa: ASYNC110 (an event would be one more state to keep in step)
             await asyncio.sleep(1.0)
         if self.partitioned:
             await asyncio.sleep(2.0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from acron.model import Job
+from acron.occurrences import history
 from acron.testing.simulation import checks
 from acron.testing.simulation.disk import FileStore
 from acron.testing.simulation.people import Trigger
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from acron.app import Acron
-    from acron.model import Run
     from acron.testing.simulation.script import Step
 
 #: Seconds of peace: more than `checks.BOUND`, and the longest run.
@@ -187,15 +186,19 @@ class Stage(World):
         await self._edit(lambda app: app.resume(step.whom))
 
     async def _do_edit(self, step: Step) -> None:
-        self._anchored(await self._edit(lambda app: app.edit(step.whom, **step.how)))
+        await self._edit(lambda app: app.edit(step.whom, **step.how))
+        await self._anchored(step.whom)
 
     async def _do_reschedule(self, step: Step) -> None:
-        self._anchored(await self._edit(lambda app: app.edit(step.whom, schedule=step.how)))
+        await self._edit(lambda app: app.edit(step.whom, schedule=step.how))
+        await self._anchored(step.whom)
 
-    def _anchored(self, done: Any) -> None:
-        """An edit may have begun the job's schedule anew."""
-        if isinstance(done, Job) and done.cursor is not None:
-            self.rebound[done.id] = done.cursor
+    async def _anchored(self, job_id: str) -> None:
+        """An edit, acknowledged or not, may have begun the job's schedule anew."""
+        told = await history(await self.probe(), job_id)
+        if told.job is not None and told.job.cursor is not None:
+            self.rebound[job_id] = told.job.cursor
+            self.before[job_id] = told
 
     async def _do_remove(self, step: Step) -> None:
         async def remove(app: Acron) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from acron.abc import Decide, Store
     from acron.model import Decision, Due, Run
+    from acron.occurrences import History
     from acron.testing.harness import VirtualTime
     from acron.testing.simulation.script import Script
 
@@ -56,6 +57,7 @@ class World:
         self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
         self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
         self.rebound: dict[str, datetime] = {}  # when a job's schedule was last changed
+        self.before: dict[str, History] = {}  # what was known of it then
         self._probe: FileStore | None = None
         self.added: set[str] = set()  # whose creation was acknowledged
         self.marked: set[str] = set()  # that somebody gave a field that no version knows
