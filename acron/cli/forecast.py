@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from acron.cli.target import Target
     from acron.model import Job
 
+Chaos = Annotated[bool, typer.Option("--chaos", help="Prove acron itself: seeded disasters.")]
+Seeds = Annotated[
+    int, typer.Option("--seeds", metavar="N", min=1, help="With --chaos: how many, from 0 on.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", min=0, help="This one alone, told whole.")
+]
+
 
 @verb("simulate")
 def simulate(
@@ -34,15 +42,9 @@ def simulate(
         int | None,
         typer.Option(metavar="COLUMNS", min=40, max=1000, help="Default: the terminal's, or 80."),
     ] = None,
-    chaos: Annotated[
-        bool, typer.Option("--chaos", help="Prove acron itself, under seeded disasters.")
-    ] = False,
-    seeds: Annotated[
-        int, typer.Option("--seeds", metavar="N", min=1, help="With --chaos: how many.")
-    ] = 100,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="With --chaos: this one, told whole.")
-    ] = None,
+    chaos: Chaos = False,  # noqa: FBT002
+    seeds: Seeds = 100,
+    seed: Seed = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Draw when all jobs will fire: load by the hour, collisions, changes of the clock.
