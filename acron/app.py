@@ -28,6 +28,7 @@ from acron.events import Event, Events
 from acron.functions import by_name
 from acron.manual import ManualWork
 from acron.model import Job, Node, RunState, Settings
+from acron.net import ANYWHERE, Guard
 from acron.process import until_signal
 from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
@@ -37,6 +38,7 @@ from acron.runtime.standing import drain_node, newer_code
 from acron.stores import open_store
 from acron.threads import Threads
 from acron.timetable import name_calendars
+from acron.workers import only_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -95,7 +97,7 @@ class Acron(ManualWork):
         self._live = LiveFiles()
         command = CommandAction(live=self._live)
         self._prompt = PromptAction(self._threads, command, self._newest_output)
-        http = HttpAction(allow_private=settings.http_allow_private)
+        http = HttpAction(guard=Guard(ANYWHERE if settings.http_allow_private else ()))
         self._actions = load_actions([self._call, command, self._prompt, http])
         self._adapters = {name: adapt(name, one) for name, one in (adapters or {}).items()}
         self._provider = provider
@@ -207,14 +209,17 @@ class Acron(ManualWork):
             await self._begin(trigger=True, provider=InProcessCronScheduler())
             yield self._firing()
         finally:
-            await self.provider.stop()
             await self._close()
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
-        """For ASGI apps: ``FastAPI(lifespan=app.lifespan)``."""
-        async with self:
-            yield
+        """For ASGI apps: ``FastAPI(lifespan=app.lifespan)``. Several workers share a store, but
+        not memory: raises ConfigError."""
+        address = store_url(self.settings) if self._given is None else self._given.address
+        in_memory = address.startswith("memory:")
+        with only_worker(self.home) if in_memory else contextlib.nullcontext():
+            async with self:
+                yield
 
     async def run(self, *, until_idle: float | None = None) -> None:
         """Open, fire until SIGINT, SIGTERM or SIGHUP, drain. A second signal ends at once.

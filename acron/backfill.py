@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from acron.errors import InvalidJob, JobNotFound
+from acron.errors import InvalidJob, JobConflict, JobNotFound
 from acron.model import Decision, Job, Run, RunState
 from acron.occurrences import ALL
 from acron.timetable import TICK, timetable
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MOST = 10_000
 #: Runs written in one transaction.
 PART = 500
+#: How often a job may change between a look at its ledger and the writing.
+TRIES = 20
 #: Seconds that a run is thought to take, of a job that has never run and may not overlap.
 ASSUMED = 1.0
 
@@ -62,13 +64,23 @@ async def backfill(
     batch: str | None = None
     due_at = None
     pace = None
-    for start in range(0, len(instants), PART):
+    start = stale = 0
+    while start < len(instants):
         part = instants[start : start + PART]
+        seen = await store.get(job.id) or job  # before the ledger: see ``_Part``
         ledger = await store.runs(job.id, limit=ALL)
         if pace is None:
             pace = timedelta(seconds=max(1 / rate, _lasting(job, ledger)))
-        writer = _Part(job, part, ledger, batch, now + pace * written, pace, again=again)
-        runs = (await store.write([job.id], writer.change, now))[0].runs
+        writer = _Part(seen, part, ledger, batch, now + pace * written, pace, again=again)
+        try:
+            runs = (await store.write([job.id], writer.change, now))[0].runs
+        except _StaleError:
+            stale += 1
+            if stale > TRIES:
+                message = f"job {job.id!r} is changed by others all the time; try again"
+                raise JobConflict(message, job_id=job.id) from None
+            continue
+        start += PART
         taken += len(part) - len(runs)
         written += len(runs)
         if runs:
@@ -109,8 +121,17 @@ def _lasting(job: Job, ledger: Sequence[Run]) -> float:
     return took[len(took) * 9 // 10]
 
 
+class _StaleError(Exception):
+    """The job was changed after the ledger was read."""
+
+
 class _Part:
-    """At most ``PART`` runs of a backfill, decided inside the store's transaction."""
+    """At most ``PART`` runs of a backfill, decided inside the store's transaction.
+
+    That shows the runs which have not ended. One that another backfill has begun *and* ended since
+    the ledger was read would be seen nowhere: so each counts the job's revision up, and one that
+    finds another revision than ``job`` has does nothing.
+    """
 
     def __init__(
         self,
@@ -136,6 +157,8 @@ class _Part:
     ) -> Decision:
         if job is None:
             raise JobNotFound(self._job.id)
+        if job.revision != self._job.revision:
+            raise _StaleError
         attempts: Counter[datetime] = Counter()
         taken: set[datetime] = set()
         for run in (*self._ledger, *opened):
@@ -160,7 +183,7 @@ class _Part:
             )
             for number, at in enumerate(wanted)
         )
-        return Decision(job, runs=runs)
+        return Decision(replace(job, revision=job.revision + 1), runs=runs)
 
 
 async def unfinished(store: Store, batch: str, job_id: str | None) -> list[Run]:

@@ -65,10 +65,10 @@ class JobNotFound(AcronError, LookupError):
 
 
 class NodeNotFound(AcronError, LookupError):
-    """No live process is node ``node``."""
+    """No live process is node ``node``; ``why`` that matters."""
 
-    def __init__(self, node: str) -> None:
-        super().__init__(f"no live node {node!r}")
+    def __init__(self, node: str, why: str = "") -> None:
+        super().__init__(f"no live node {node!r}{why and f': {why}'}")
         self.node = node
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import itertools
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from acron import backfill as work
-from acron.errors import InvalidJob, JobConflict, JobNotFound
+from acron.errors import InvalidJob, JobConflict, JobNotFound, NodeNotFound
 from acron.model import OUTPUT_LIMIT, Decision, Run, RunState
 from acron.specs import Call
 from acron.targets import shown
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at a run that is followed.
 LOOK = 0.2
+#: So many of them come before one at the process that has it.
+LOOKS = 10
 #: Characters that are looked for in an output, to tell where what was followed ends in it.
 _REMEMBERED = 1000
 
@@ -91,9 +94,12 @@ class ManualWork(Verbs):
             known = ", ".join(shown(one.target) for one in run.deliveries) or "none"
             message = f"{shown(target)!r} is not one target of {run.id}; there are: {known}"
             raise InvalidJob(message, job_id=run.job_id, where="$.deliver")
-        waits = found[0].state == "pending" and run.node != firing.node_id
-        if found[0].state == "sending" or waits:
-            message = f"{run.id} to {shown(target)} is under way: a running acron sends it"
+        # Another process keeps the deliveries of its run together: ours would undo one of its own.
+        theirs = run.deliveries if run.node != firing.node_id else ()
+        busy = [one for one in theirs if one.state in {"pending", "sending"}]
+        busy += [found[0]] if found[0].state == "sending" else []
+        if busy:
+            message = f"{run.id} to {shown(busy[0].target)} is under way: a running acron sends it"
             raise JobConflict(message, job_id=run.job_id)
         return await firing.deliverer.resend(await self.get(run.job_id), run, found[0].target)
 
@@ -115,7 +121,8 @@ class ManualWork(Verbs):
 
     async def follow(self, run_id: str) -> AsyncIterator[str]:
         """What a run says, as it says it, ending with the run. A command is heard while it goes
-        on, on the same machine; everything else at its end. Raises JobNotFound."""
+        on, on the same machine; everything else at its end. Raises JobNotFound, and NodeNotFound
+        when its process has died: its end is recorded once another runs."""
         async for text in _follow(self, self._live, run_id):
             yield text
 
@@ -189,8 +196,8 @@ async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     said = ""
     start = 0
-    while True:
-        run = await app.get_run(run_id)
+    run = await app.get_run(run_id)
+    for look in itertools.count(1):
         data = await live.read(run_id, start)
         if data:
             start += len(data)
@@ -200,9 +207,24 @@ async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str
         if run.state.ended:
             break
         await asyncio.sleep(LOOK)
+        run = await app.later(run)
+        if look % LOOKS == 0:
+            await _check_alive(app, run)
     rest = _rest(run.output or "", said, start)
     if rest:
         yield rest
+
+
+async def _check_alive(app: Verbs, run: Run) -> None:
+    """Raise NodeNotFound when the process that has ``run`` died: nobody may ever end it."""
+    if run.state is not RunState.RUNNING or run.node is None:
+        return
+    if any(node.alive and node.id == run.node for node in await app.nodes()):
+        return
+    now = await app.get_run(run.id)  # it may have ended it and left, or another took its place
+    if now.state is RunState.RUNNING and now.node == run.node:
+        why = f"{run.id} was cut short with it; the next acron that runs records its end"
+        raise NodeNotFound(run.node, why)
 
 
 def _rest(output: str, said: str, size: int) -> str:

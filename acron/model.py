@@ -175,7 +175,7 @@ class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     completed: bool = False
     error: str | None = None  # why no next instant can be computed
     created_at: datetime | None = None
-    revision: int = 1  # goes up with each change of the upper half
+    revision: int = 1  # goes up with each change of the upper half, and each backfill
 
     @property
     def state(self) -> JobState:

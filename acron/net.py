@@ -1,22 +1,30 @@
 """Which hosts may be asked: a URL that a job names must not reach into the machine's own network.
 
 The address is checked where the connection is made, and not before: a name that means one
-address when it is looked at may mean another a moment later.
+address when it is looked at may mean another a moment later. So names are looked up by a resolver
+that refuses, and the socket of each connection is made behind one more door: a literal address
+asks no resolver.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import TYPE_CHECKING, Any
+
+from acron.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from aiohttp.abc import AbstractResolver
     from yarl import URL
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Addresses of IPv6 in which one of IPv4 is hidden (NAT64); the others Python knows.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+#: For a ``Guard`` that lets everything pass.
+ANYWHERE = ("0.0.0.0/0", "::/0")
 
 
 class BadUrl(ValueError):
@@ -34,6 +42,7 @@ class Guard:
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self._networks: list[_Network] = []
         self._hosts: set[str] = set()
+        self._theirs: set[str] = set()  # addresses that the hosts in ``_hosts`` were found at
         for one in allowed:
             try:
                 self._networks.append(ipaddress.ip_network(one, strict=False))
@@ -42,7 +51,7 @@ class Guard:
                     raise
                 self._hosts.add(one.lower())
 
-    def checked_url(self, url: str) -> URL:
+    def checked_url(self, url: str | URL) -> URL:
         """``url`` as aiohttp reads it: two readers may differ about what the host is.
 
         Raises BadUrl for what is no http(s) URL, PrivateAddress for an address that must not be
@@ -65,36 +74,54 @@ class Guard:
 
     def check(self, host: str, address: str) -> None:
         """Raise PrivateAddress unless ``host``, found at ``address``, may be asked."""
-        found = ipaddress.ip_address(address.partition("%")[0])
+        if self._open(address):
+            return
+        if host.lower() not in self._hosts:
+            where = f"{one_line(host, 100)} is at {one_line(address, 100)}"
+            raise PrivateAddress(f"{where}, which is not public")
+        self._theirs.add(address)
+
+    def _open(self, address: str) -> bool:
+        """Whether an address is public or in an allowed network, and so is one that it hides."""
+        try:
+            found = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False  # such as 127.1, which the system would understand
         if isinstance(found, ipaddress.IPv6Address):
             inner = found.ipv4_mapped or found.sixtofour
             if found in _NAT64:
                 inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
             found = inner or found
         if found.is_global and not found.is_multicast:
-            return
-        if host.lower() in self._hosts or any(found in one for one in self._networks):
-            return
-        raise PrivateAddress(f"{host} is at {address}, which is not public")
+            return True
+        return any(found in one for one in self._networks)
 
-    def connector(self) -> Any:
-        """For an ``aiohttp.ClientSession``: looks names up, and lets no private address pass."""
+    def _door(self, info: Any) -> socket.socket:
+        """A socket for what is about to be connected to, whichever way it was found."""
+        family, kind, proto, _, (address, *_) = info
+        if address not in self._theirs:
+            self.check("it", address)
+        return socket.socket(family, kind, proto)
+
+    def connector(self, names: AbstractResolver | None = None) -> Any:
+        """For an ``aiohttp.ClientSession``: looks names up (by ``names``, when given), and lets
+        no private address pass."""
         import aiohttp  # noqa: PLC0415 (an extra)
         from aiohttp.abc import AbstractResolver  # noqa: PLC0415
 
         guard = self
+        inner = names or aiohttp.ThreadedResolver()
 
         class Resolver(AbstractResolver):
-            def __init__(self) -> None:
-                self._inner = aiohttp.ThreadedResolver()
-
             async def resolve(self, host: str, port: int = 0, family: Any = 0) -> Any:
-                found = await self._inner.resolve(host, port, family)
-                for one in found:
+                found = await inner.resolve(host, port, family)
+                for one in found:  # a host with any private address has none at all
                     guard.check(host, one["host"])
                 return found
 
             async def close(self) -> None:
-                await self._inner.close()
+                await inner.close()
 
-        return aiohttp.TCPConnector(resolver=Resolver(), use_dns_cache=False)
+        return aiohttp.TCPConnector(
+            resolver=Resolver(), use_dns_cache=False, socket_factory=self._door
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os import PathLike, fspath
+from os import fsdecode
 from pathlib import Path  # noqa: TC003 (msgspec reads the annotations)
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +12,8 @@ from acron.model import Job, Run  # noqa: TC001 (msgspec reads the annotations)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from _typeshed import StrOrBytesPath
 
 
 class Output(str):
@@ -24,9 +26,9 @@ class Output(str):
 
     files: tuple[str, ...]
 
-    def __new__(cls, text: str = "", *, files: Iterable[str | PathLike[str]] = ()) -> Self:
+    def __new__(cls, text: str = "", *, files: Iterable[StrOrBytesPath] = ()) -> Self:
         made = super().__new__(cls, text)
-        made.files = tuple(fspath(one) for one in files)
+        made.files = tuple(fsdecode(one) for one in files)
         return made
 
 

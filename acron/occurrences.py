@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from acron.errors import ScheduleError
 from acron.model import Job, Occurrence, Run, Skip
-from acron.timetable import TICK, timetable
+from acron.timetable import TICK, starts_each, timetable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +166,7 @@ def _coming(
     base = max(cursor, now)
     if job.policy.repeat is not None:
         owed = schedule.count(cursor, base)
-        starts = owed if job.policy.catch_up == "all" else min(owed, 1)
+        starts = owed if starts_each(job) else min(owed, 1)
         last = _nth(schedule, base, job.policy.repeat - job.fired - starts, last)
     yield from _span(job, schedule, max(base, after), last, "upcoming")
 

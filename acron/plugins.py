@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from acron.contain import meant_for_us, text_of
 from acron.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from importlib.metadata import EntryPoint
 
 
@@ -18,6 +20,12 @@ class Named(Protocol):
 
     @property
     def name(self) -> str: ...
+
+
+class Closable(Protocol):
+    """What lets go of what it keeps."""
+
+    async def close(self) -> None: ...
 
 
 T = TypeVar("T", bound=Named)
@@ -53,3 +61,23 @@ def _made(point: EntryPoint, kind: type[T]) -> T:
     if not isinstance(made, kind):
         raise TypeError(f"{made!r} is not an instance of {kind.__name__}")
     return made
+
+
+async def close_all(kind: str, things: Mapping[str, Closable], seconds: float) -> None:
+    """Close each, within so many ``seconds``. One that fails, in any way, stops no other."""
+
+    async def close(name: str, thing: Closable) -> None:
+        try:
+            await thing.close()
+        except BaseException as error:
+            if meant_for_us(error):
+                raise
+            log.warning("%s %s did not close: %s", kind, name, one_line(text_of(error)))
+
+    closing = {asyncio.create_task(close(*one), name=f"close {one[0]}") for one in things.items()}
+    if not closing:
+        return
+    _, late = await asyncio.wait(closing, timeout=seconds)
+    for task in late:
+        log.warning("%s: it did not end within %g s", task.get_name(), seconds)
+        task.cancel()

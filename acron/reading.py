@@ -123,10 +123,17 @@ class Reading(ABC):
         return next((run.output for run in runs if not is_silent(run.output)), None)
 
     async def upcoming(self, ref: str, count: int = 5) -> list[datetime]:
-        """The job's next instants, UTC; none while it is paused without an end."""
+        """The job's next instants, UTC; none while it is paused without an end. What comes due in
+        a pause with an end, and is to fire all the same, is told as that end."""
         job = await self.get(ref)
-        if job.due_at is not None and job.paused_until is not None:
-            job = pause_over(job, self.clock.now()).job or job
+        end = job.paused_until
+        if job.due_at is None or end is None:
+            return self._following(job, count)
+        job = pause_over(job, max(self.clock.now(), end)).job or job
+        return [max(at, end) for at in self._following(job, count)]
+
+    @staticmethod
+    def _following(job: Job, count: int) -> list[datetime]:
         if job.due_at is None or job.cursor is None:
             return []
         left = count if job.policy.repeat is None else min(count, job.policy.repeat - job.fired)

@@ -105,6 +105,26 @@ def advance(job: Job, schedule: Schedule, cursor: datetime) -> Job:
     )
 
 
+def starts_each(job: Job) -> bool:
+    """Whether each instant of a backlog starts. Not where the newest would replace all others."""
+    return job.policy.catch_up == "all" and job.policy.overlap != "replace"
+
+
+def not_counted(job: Job) -> Job:
+    """The job after an instant that was counted as a start and was none. If that was the last of
+    its ``repeat``, another one follows."""
+    job = replace(job, fired=max(job.fired - 1, 0))
+    repeat = job.policy.repeat
+    if repeat is None or job.fired >= repeat or not job.completed or job.cursor is None:
+        return job
+    schedule = timetable(job)
+    following = schedule.next_after(job.cursor)
+    if following is None and not schedule.on_start:
+        return job
+    due = None if following is None else fire_at(job, following)
+    return replace(job, completed=False, next_fire_at=due)
+
+
 def on_start(job: Job, now: datetime) -> Job:
     """The job as acron starts at ``now``: an ``@reboot`` is due."""
     if job.state != "scheduled" or not timetable(job).on_start:

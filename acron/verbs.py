@@ -16,6 +16,7 @@ from acron.incidents import acknowledged, find, is_open
 from acron.model import Decision, Run, RunState
 from acron.reading import Reading
 from acron.records import ACTION_FIELDS, FIELDS, job_from_record, job_to_record, unknown_field
+from acron.runtime.run import IRRELEVANT
 from acron.specs import Call, Command, Custom, Http, Prompt
 from acron.targets import ORIGIN
 from acron.timetable import bind
@@ -271,10 +272,30 @@ class Verbs(Reading, Bulk):
         return run
 
     async def wait(self, run_id: str) -> Run:
-        """The run at its durable end, whichever process runs it. Raises JobNotFound."""
-        while not (run := await self.get_run(run_id)).state.ended:
+        """The run at its durable end, whichever process runs it.
+
+        One that turns out to be irrelevant meanwhile leaves the ledger of runs, as its instant
+        becomes a skip: it is returned as ``cancelled``, *no longer relevant*. Raises JobNotFound
+        for what is not there, such as one that had become a skip before.
+        """
+        run = await self.get_run(run_id)
+        while not run.state.ended:
             await self._wait_for(run_id)
+            run = await self.later(run)
         return run
+
+    async def later(self, run: Run) -> Run:
+        """A run that was there, as it is now; see ``wait``. Raises JobNotFound."""
+        try:
+            return await self.get_run(run.id)
+        except JobNotFound:
+            async with self._reading() as store:
+                skips = await store.skips(run.job_id, limit=1000)
+            for skip in skips:
+                if skip.reason is IRRELEVANT.skip and skip.scheduled_at == run.scheduled_at:
+                    at, why = skip.recorded_at, IRRELEVANT.error
+                    return replace(run, state=IRRELEVANT.state, finished_at=at, error=why)
+            raise
 
     @abstractmethod
     async def _wait_for(self, run_id: str) -> None:

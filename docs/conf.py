@@ -7,13 +7,14 @@ from datetime import datetime
 from pathlib import Path
 
 import acron.abc
+import acron.backfill
 import acron.events
-from acron.model import Job, Run, Skip
+from acron.model import Incident, Job, Run, Skip
 
-# msgspec evaluates a record's annotations when its signature is asked for; these two modules
-# import the names for type checkers only.
-for _module in (acron.abc, acron.events):
-    vars(_module).update(datetime=datetime, Job=Job, Run=Run, Skip=Skip)
+# msgspec evaluates a record's annotations when its signature is asked for; these modules import
+# the names for type checkers only.
+for _module in (acron.abc, acron.backfill, acron.events):
+    vars(_module).update(datetime=datetime, Incident=Incident, Job=Job, Run=Run, Skip=Skip)
 
 _PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 

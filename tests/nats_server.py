@@ -61,8 +61,8 @@ def free_ports(many: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def nats_servers(many: int = 1) -> Iterator[list[NatsServer]]:
-    """So many servers; more than one are a cluster."""
+def nats_servers(many: int = 1, *, config: Path | None = None) -> Iterator[list[NatsServer]]:
+    """So many servers, with that file of more settings; more than one are a cluster."""
     folder = Path(tempfile.mkdtemp(prefix="acron-nats-"))
     ports = free_ports(2 * many)
     routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports[many:])
@@ -71,6 +71,7 @@ def nats_servers(many: int = 1) -> Iterator[list[NatsServer]]:
         for n in range(many):
             more = [] if many == 1 else ["-cluster_name", "c", "-routes", routes, "-n", f"s{n}"]
             more += [] if many == 1 else ["-cluster", f"nats://127.0.0.1:{ports[many + n]}"]
+            more += [] if config is None else ["-c", str(config)]
             servers.append(NatsServer(folder / str(n), ports[n], *more))
         for server in servers:
             server.listening()

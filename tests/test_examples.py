@@ -1,4 +1,4 @@
-"""The provider package in examples/, built, installed and run as its author would."""
+"""What strangers add to acron, in examples/: built, installed and tested as its author would."""
 
 from __future__ import annotations
 
@@ -39,3 +39,14 @@ def test_a_strangers_provider_is_installed_found_and_passes_its_suite(tmp_path: 
     )
     assert " passed" in told
     assert "skipped" not in told
+
+
+@pytest.mark.timeout(120)
+def test_a_strangers_parts_pass_their_suites() -> None:
+    place = ROOT / "examples" / "third_party"
+    options = ("-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
+    told = run(
+        *("pytest", *options, str(place / "test_third_party.py")),
+        PYTHONPATH=os.pathsep.join([str(place), str(ROOT)]),
+    )
+    assert " passed" in told

@@ -64,3 +64,11 @@ def test_importing_acron_does_not_import(unwanted: str) -> None:
     """A bot that embeds us pays neither for the command line nor for the test harness."""
     code = f"import sys, acron; acron.Acron; sys.exit({unwanted!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_contracts_are_found_where_they_are_promised() -> None:
+    from acron import testing
+
+    suites = {"ActionContract", "AdapterContract", "ProviderContract", "ScheduleContract"}
+    assert suites | {"StoreContract"} <= set(testing.contracts.__all__)
+    assert testing.contracts.StoreContract.__module__ == "acron.testing.contracts.stores"

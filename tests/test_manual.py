@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acron import Acron, Command, InvalidJob, JobNotFound, Retry
+from acron import (
+    Acron,
+    Command,
+    InvalidJob,
+    JobConflict,
+    JobNotFound,
+    NodeNotFound,
+    Retry,
+    Run,
+)
 from acron.abc import Context  # noqa: TC001 (read at run time)
 from acron.backfill import MOST
-from acron.model import RunState, Settings
+from acron.model import Decision, RunState, Settings
 from acron.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from acron.testing import VirtualTime
@@ -126,6 +136,61 @@ async def test_a_backfill_runs_what_has_no_succeeded_run(acron_time: VirtualTime
         ]
         assert (await app.backfill("job", first, first + 4 * HOUR)).runs == 0
         assert (await app.backfill("job", first, first + 2 * HOUR, again=True)).runs == 2
+
+
+class Between(MemoryStore):
+    """Lets others at work, once, when somebody has read the ledger and has not written yet."""
+
+    others: Callable[[], Awaitable[None]] | None = None
+
+    async def runs(self, *asked: Any, **more: Any) -> list[Run]:
+        found = await super().runs(*asked, **more)
+        others, self.others = self.others, None
+        if others is not None:
+            await others()
+        return found
+
+
+async def test_two_backfills_at_the_same_moment_run_no_instant_twice(
+    acron_time: VirtualTime,
+) -> None:
+    store = Between()
+    host = Host(acron_time, store)
+    async with host.app as app:
+        first = await host.add()
+        instants = [first - n * HOUR for n in range(1, 4)]
+
+        async def another() -> None:
+            assert (await app.backfill("job", instants[-1], first)).runs == 3
+            await asyncio.sleep(60)
+            assert len(host.done) == 3, "its runs have ended: none is open"
+
+        store.others = another
+        told = await app.backfill("job", instants[-1], first)
+        await acron_time.advance(minutes=2)
+        assert (told.runs, told.already) == (0, 3)
+    assert Counter(host.done) == dict.fromkeys(instants, 1)
+
+
+async def test_a_backfill_of_a_job_that_never_rests_gives_up(acron_time: VirtualTime) -> None:
+    store = Between()
+    host = Host(acron_time, store)
+    async with host.app as app:
+        first = await host.add()
+        edits = 0
+
+        async def edit() -> None:
+            nonlocal edits
+            edits += 1
+            store.others = edit
+            await app.edit("job", name=f"the {edits}th")
+
+        store.others = edit
+        with pytest.raises(JobConflict, match="all the time"):
+            await app.backfill("job", first - HOUR, first)
+        store.others = None
+        assert await app.runs("job") == []
+        assert (await app.backfill("job", first - HOUR, first)).runs == 1
 
 
 @pytest.mark.parametrize("store", ["memory://", "sqlite", "json"])
@@ -339,3 +404,16 @@ async def test_a_disk_that_takes_no_live_file_stops_no_run(
         run = await app.run_now("job", wait=True)
     assert (run.state, run.output) == (RunState.SUCCEEDED, "one\n")
     assert "no live output" in caplog.text
+
+
+async def test_following_what_a_dead_process_had_ends(acron_time: VirtualTime) -> None:
+    app = Acron("memory://", clock=acron_time.clock)
+    async with app.attached():
+        job = await app.add("every 1h", Command("true"), id="job")
+        now = acron_time.now()
+        lost = Run(
+            id="r1", job_id="job", due_at=now, state=RunState.RUNNING, token=1, node="it-is-gone"
+        )
+        await app.store.write(["job"], lambda *_: Decision(job, runs=(lost,)), now)
+        with pytest.raises(NodeNotFound, match="r1 was cut short"):
+            await anext(app.follow("r1"))

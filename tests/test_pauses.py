@@ -92,10 +92,26 @@ async def test_a_one_shot_within_its_grace_fires_after_the_pause(acron_time: Vir
         start = acron_time.now()
         await app.add("in 1h", "ping", id="a")
         await app.pause("a", until=start + 2 * HOUR)
+        assert await app.upcoming("a") == [start + 2 * HOUR], "held until then"
         await acron_time.advance(3 * HOUR)
         (run,) = await app.runs("a")
         assert run.started_at == start + 2 * HOUR
         assert (await app.get("a")).state == "completed"
+
+
+async def test_nothing_of_the_pause_is_upcoming(acron_time: VirtualTime) -> None:
+    app = make(acron_time)
+    async with app:
+        start = acron_time.now()
+        end = start + 30 * HOUR
+        await app.add("every 7h", "ping", id="a")
+        await app.add("in 1h", "ping", id="beyond")
+        await app.add("in 40h", "ping", id="later")
+        for ref in ("a", "beyond", "later"):
+            await app.pause(ref, until=end)
+        assert await app.upcoming("a", 2) == [start + 35 * HOUR, start + 42 * HOUR]
+        assert await app.upcoming("beyond") == [], "over 24 hours late by then"
+        assert await app.upcoming("later") == [start + 40 * HOUR]
 
 
 async def test_resume_and_pause_override_the_end(acron_time: VirtualTime) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import sys
@@ -10,12 +11,14 @@ import pytest
 from acron.actions import load_actions
 from acron.actions.call import CallAction
 from acron.actions.command import CommandAction
-from acron.adapters import load_adapters
+from acron.adapters import close_adapters, load_adapters
 from acron.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from acron.plugins import Closable
 
 OWN = (CallAction(Threads(1)), CommandAction())
 #: Adapters that need no credentials.
@@ -126,3 +129,28 @@ def test_the_person_at_the_keyboard_wins(install: Callable[[str], None]) -> None
     install("[acron.actions]\na = stranger_plugins:interrupted\n")
     with pytest.raises(KeyboardInterrupt):
         load_actions(OWN)
+
+
+async def test_what_cannot_be_closed_stops_nobody_and_tells_no_secret(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    closed: list[str] = []
+
+    class Leaves:
+        async def close(self) -> None:
+            raise SystemExit("token=canary-of-a-token")
+
+    class Cancels:
+        async def close(self) -> None:
+            raise asyncio.CancelledError
+
+    class Well:
+        async def close(self) -> None:
+            closed.append("well")
+
+    things: dict[str, Closable] = {"leaves": Leaves(), "cancels": Cancels(), "well": Well()}
+    await close_adapters(things)  # type: ignore[arg-type]
+    await close_adapters({})
+    assert closed == ["well"]
+    assert "adapter leaves did not close: SystemExit: token=***" in caplog.text
+    assert "canary" not in caplog.text

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from acron.abc import Action
-from acron.contain import meant_for_us, text_of
-from acron.plugins import plugins
-from acron.text import one_line
+from acron.plugins import close_all, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-log = logging.getLogger("acron.actions")
 
 GROUP = "acron.actions"
 
@@ -27,17 +21,4 @@ def load_actions(own: Iterable[Action]) -> dict[str, Action]:
 
 async def close_actions(actions: Mapping[str, Action]) -> None:
     """Let each let go of what it keeps, within 2 s. One that fails stops no other."""
-
-    async def close(name: str, action: Action) -> None:
-        try:
-            await action.close()
-        except BaseException as error:
-            if meant_for_us(error):
-                raise
-            log.warning("action %s did not close: %s", name, one_line(text_of(error)))
-
-    closing = {asyncio.create_task(close(*one), name=f"close {one[0]}") for one in actions.items()}
-    _, late = await asyncio.wait(closing, timeout=2.0)
-    for task in late:
-        log.warning("%s: it did not end within 2 s", task.get_name())
-        task.cancel()
+    await close_all("action", actions, 2.0)

@@ -6,9 +6,7 @@ import asyncio
 import codecs
 import os
 import re
-import socket
 from importlib.util import find_spec
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +14,7 @@ from acron.abc import Action
 from acron.actions.signature import json_problem
 from acron.errors import ActionFailed, InvalidJob
 from acron.model import OUTPUT_LIMIT
+from acron.net import BadUrl, Guard, PrivateAddress
 from acron.text import HIDDEN, Excerpt, one_line
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ _REFERENCE = re.compile(r"\$(?:\$|\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade"})
 _AS_GET = frozenset({301, 302, 303})
 _REDIRECT = _AS_GET | {307, 308}
-#: Networks whose addresses stand for an IPv4 address, in their last 32 bits.
-_CARRIES_IPV4 = ip_network("64:ff9b::/96")
 
 
 class HttpAction(Action):
@@ -52,22 +49,22 @@ class HttpAction(Action):
     ``$``). What they stood for is hidden wherever the answer repeats it.
 
     Private, loopback, link-local and other addresses that are not of the public Internet are
-    refused, by the address that is really connected to, unless ``allow_private``. A redirect to
-    another origin gets none of the job's headers.
+    refused, by the address that is really connected to, unless ``guard`` allows them. A redirect
+    to another origin gets none of the job's headers.
     """
 
     def __init__(
         self,
         *,
-        allow_private: bool = False,
+        guard: Guard | None = None,
         environ: Mapping[str, str] = os.environ,
         resolver: Callable[[], AbstractResolver] | None = None,
     ) -> None:
-        self._allow_private = allow_private
+        self._guard = guard or Guard()
         self._environ = environ
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
-        # Asked once: each tick wants to know what is offered, and the answer walks the disk.
+        # Once: every tick asks what is offered, and this looks into every folder of the path.
         self._installed = find_spec("aiohttp") is not None
 
     @property
@@ -98,7 +95,7 @@ class HttpAction(Action):
                 status, text = await self._fetch(spec, headers)
         except TimeoutError as error:
             raise ActionFailed(f"no answer within {bound:g} s") from error
-        except (ClientError, OSError, ValueError) as error:
+        except (ClientError, OSError, ValueError, _NoWay) as error:
             raise ActionFailed(_hidden(_why(error), secrets)) from error
         output = _hidden(text, secrets) if text.strip() else None
         if status not in spec.expect if spec.expect else status >= 400:
@@ -108,9 +105,7 @@ class HttpAction(Action):
 
     async def _fetch(self, spec: Http, headers: dict[str, str]) -> tuple[int, str]:
         """The status and the text of the last answer, redirects followed."""
-        from yarl import URL  # noqa: PLC0415 (aiohttp brings it)
-
-        url, method = URL(spec.url), spec.method
+        url, method = self._guard.checked_url(spec.url), spec.method
         sent: dict[str, Any] = {"headers": headers, **_body(spec.body)}
         for _ in range(REDIRECTS + 1):
             request = self._open().request(method, url, allow_redirects=False, **sent)
@@ -120,21 +115,17 @@ class HttpAction(Action):
                     return answer.status, await _text(answer)
                 if answer.status in _AS_GET and method != "HEAD":
                     method, sent = "GET", {"headers": sent["headers"]}
-            url, before = _joined(url, to), url
+            url, before = _joined(url, to, self._guard), url
             if url.origin() != before.origin():
                 sent = {**sent, "headers": {}}
-        raise ActionFailed(f"redirected more than {REDIRECTS} times")
+        raise _NoWay(f"redirected more than {REDIRECTS} times")
 
     def _open(self) -> aiohttp.ClientSession:
         """One session for all requests, so that connections are kept."""
         if self._session is None or self._session.closed:
             import aiohttp  # noqa: PLC0415 (an extra)
 
-            resolver = aiohttp.ThreadedResolver() if self._resolver is None else self._resolver()
-            connector = aiohttp.TCPConnector(
-                resolver=resolver if self._allow_private else _public_only(resolver),
-                socket_factory=None if self._allow_private else _public_socket,
-            )
+            connector = self._guard.connector(self._resolver and self._resolver())
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),  # jobs share nothing
@@ -232,12 +223,13 @@ def _body(body: Any) -> dict[str, Any]:
 # --- what comes back -----------------------------------------------------------------------------
 
 
+class _NoWay(Exception):
+    """Where a redirect leads; the words may repeat what was sent."""
+
+
 async def _text(answer: aiohttp.ClientResponse) -> str:
     said = Excerpt(OUTPUT_LIMIT)
-    try:
-        decoder = codecs.getincrementaldecoder(answer.charset or "utf-8")("replace")
-    except LookupError:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder = _decoder(answer.charset or "utf-8")
     left = LARGEST
     async for data in answer.content.iter_any():
         said.add(decoder.decode(data[:left]))
@@ -249,77 +241,33 @@ async def _text(answer: aiohttp.ClientResponse) -> str:
     return str(said)
 
 
-def _joined(url: URL, to: str) -> URL:
+def _decoder(charset: str) -> codecs.IncrementalDecoder:
+    """Of Python's codecs only those of text: bz2, which is one too, could fill the memory."""
+    try:
+        b"\xff".decode(charset, "replace")
+        return codecs.getincrementaldecoder(charset)("replace")
+    except (LookupError, ValueError):
+        return codecs.getincrementaldecoder("utf-8")("replace")
+
+
+def _joined(url: URL, to: str, guard: Guard) -> URL:
     from yarl import URL  # noqa: PLC0415 (aiohttp brings it)
 
-    joined = url.join(URL(to))
-    if joined.scheme not in {"http", "https"} or not joined.host:
-        raise ActionFailed(f"redirected to {one_line(to, 200)}, which is no web address")
+    try:
+        joined = guard.checked_url(url.join(URL(to)))
+    except BadUrl as error:
+        raise _NoWay(f"redirected to {one_line(to, 200)}, which is no web address") from error
     if joined.user is not None or joined.password is not None:
         return joined.with_user(None)
     return joined
 
 
 def _why(error: BaseException) -> str:
-    """The reason in one line; a refused address in our own words."""
+    """The reason in one line; a refused address with what would let it pass."""
     inner = getattr(error, "os_error", None) or error
-    if isinstance(inner, _Refused):
+    if isinstance(inner, PrivateAddress):
+        return f"{inner} (the setting http_allow_private lets jobs ask it)"
+    if isinstance(inner, _NoWay):
         return str(inner)
     text = str(error) or type(error).__name__
     return one_line(f"{type(error).__name__}: {text}", 500)
-
-
-# --- whom it may ask -----------------------------------------------------------------------------
-
-
-class _Refused(OSError):
-    """An address that is not of the public Internet."""
-
-    def __init__(self, host: str, address: str) -> None:
-        super().__init__(
-            f"{one_line(host, 100)} is {one_line(address, 100)}, a private address, which jobs may "
-            "not ask (the setting http_allow_private lets them)"
-        )
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public Internet, and so do those that it carries."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False  # such as 127.1, which the system would understand
-    if isinstance(found, IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour
-        if found in _CARRIES_IPV4:
-            inner = ip_address(int(found) & 0xFFFFFFFF)  # type: ignore[assignment]
-        if inner is not None:
-            return is_public(str(inner))
-    return found.is_global and not found.is_multicast
-
-
-def _public_socket(info: Any) -> socket.socket:
-    """The last door: what is about to be connected to, whichever way it was found."""
-    family, kind, proto, _, address = info
-    if not is_public(address[0]):
-        raise _Refused("it", address[0])
-    return socket.socket(family, kind, proto)
-
-
-def _public_only(inner: AbstractResolver) -> AbstractResolver:
-    """``inner``, but a host with any private address has none at all."""
-    from aiohttp.abc import AbstractResolver as Base  # noqa: PLC0415 (an extra)
-
-    class PublicOnly(Base):
-        async def resolve(
-            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-        ) -> Any:
-            found = await inner.resolve(host, port, family)
-            for one in found:
-                if not is_public(one["host"]):
-                    raise _Refused(host, one["host"])
-            return found
-
-        async def close(self) -> None:
-            await inner.close()
-
-    return PublicOnly()

@@ -6,7 +6,6 @@ To add one: a module here, its line in ``CLIENTS`` (the clients that it wraps) a
 
 from __future__ import annotations
 
-import asyncio
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from acron.abc import Adapter
 from acron.adapters.local import LocalAdapter
 from acron.adapters.log import LogAdapter
 from acron.errors import ConfigError
-from acron.plugins import plugins
+from acron.plugins import close_all, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -73,15 +72,7 @@ def adapt(name: str, given: object) -> Adapter:
 
 async def close_adapters(adapters: Mapping[str, Adapter]) -> None:
     """Close those that we have made, within a second; a fault of one is not the others'."""
-    tasks = [asyncio.ensure_future(one.close()) for one in adapters.values()]
-    done, late = await asyncio.wait(tasks, timeout=1.0)
-    for task in late:
-        task.cancel()
-    for task in done:
-        if error := task.exception():
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "an adapter could not be closed", "exception": error}
-            )
+    await close_all("adapter", adapters, 1.0)
 
 
 def _find(place: str) -> Any:

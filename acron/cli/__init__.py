@@ -18,9 +18,11 @@ from acron.cli import (  # noqa: F401 (each declares verbs)
     calendar,
     daemon,
     demo,
+    doctor,
     forecast,
     incidents,
     jobs,
+    mcp,
     moving,
     nodes,
     pausing,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 #: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules, of stores.
 VERBS = (
-    *("run", "status", "tick", "nodes", "drain"),
+    *("run", "status", "doctor", "tick", "nodes", "drain", "mcp"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
     *("run-now", "backfill", "cancel", "runs", "output", "deliveries", "incidents"),
     *("next", "explain", "simulate", "demo"),

@@ -170,6 +170,14 @@ class ChronosCronScheduler(CronScheduler):
         await self._look(firing)
         await self._mend(listing=True)
 
+    async def ready(self) -> bool:
+        """Whether the scheduler answers. Raises PortalError."""
+        try:
+            await self._portal.held()
+        finally:
+            await self._portal.close()
+        return True
+
     async def on_jobs_changed(self, *, firing: Firing) -> None:
         """Arm what has changed. Calls that come together are one look; failures are tried again
         by ``start``'s task."""

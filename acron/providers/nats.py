@@ -118,9 +118,6 @@ class NatsCronScheduler(CronScheduler):
             await wire.close()
         return True
 
-    async def on_jobs_changed(self, *, firing: Firing) -> None:
-        await self.reconcile(firing=firing)
-
     async def reconcile(self, *, firing: Firing) -> None:
         """Arm what is missing and disarm orphans, now. Raises ProviderDown."""
         session = self._session

@@ -14,6 +14,7 @@ import re
 import ssl
 import zlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, unquote
 
@@ -150,7 +151,7 @@ class NatsWire:
             error_cb=self._failed,
             closed_cb=self._closed,
             tls=_tls(given),
-            user_credentials=given.nats_credentials or None,
+            user_credentials=_credentials(given),
         )
         version = client.connected_server_version
         if (version.major, version.minor) < NEEDED:
@@ -333,3 +334,11 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.nats_tls_cert:
         context.load_cert_chain(settings.nats_tls_cert, settings.nats_tls_key or None)
     return context
+
+
+def _credentials(settings: Settings) -> str | None:
+    """The file, and it can be read: the client would find out late, and stay connected."""
+    path = settings.nats_credentials
+    if path:
+        Path(path).open("rb").close()
+    return path or None

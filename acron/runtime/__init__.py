@@ -25,7 +25,7 @@ from acron.runtime.claim import Spread
 from acron.runtime.deliver import Deliverer
 from acron.runtime.files import Files
 from acron.runtime.hooks import Hooks
-from acron.runtime.keepers import Listener, Sweep, Upkeep, keep
+from acron.runtime.keepers import Listener, Notifier, Sweep, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
@@ -192,9 +192,6 @@ class Runtime:
 
     async def tick(self) -> int:
         self._supervisor.sign_of_life()
-        if self.pulse.watch_clock():
-            self._serve_anew()
-            self._looked_at = min(self._looked_at, self.clock.now())
         try:
             started = await self.claim_due()
         except BaseException as error:
@@ -217,6 +214,9 @@ class Runtime:
         durable all the same, and its runs must then start."""
 
         async def contained() -> int | BaseException:
+            if self.pulse.watch_clock():
+                self._serve_anew()
+                self._looked_at = min(self._looked_at, self.clock.now())
             try:
                 async with self._claiming:
                     return await fire.fire_due(self, only=only, late=late, taken=taken)
@@ -290,7 +290,8 @@ class Runtime:
         await self.recover()
         await self.pulse.beat(force=True)
         self.watchdog.start()
-        listener = Listener(self, settings.interval)
+        notifier = Notifier(self, lambda: self._supervisor.provider)
+        listener = Listener(self, settings.interval, notifier.heard)
         upkeep = Upkeep(self, settings.interval, settings.retention_days, settings.retention_runs)
         self._keepers = [
             asyncio.create_task(keep(self, listener.step, "news"), name="acron-listener"),
@@ -303,6 +304,8 @@ class Runtime:
                 asyncio.create_task(keep(self, sweep.step, "sweep"), name="acron-sweep")
             )
         if trigger:
+            told = keep(self, notifier.step, "news to the provider")
+            self._keepers.append(asyncio.create_task(told, name="acron-notifier"))
             await boot(self)
             self._do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from acron.contain import text_of
 from acron.model import Decision
+from acron.text import one_line
 from acron.timetable import on_start, timetable
 
 if TYPE_CHECKING:
@@ -27,7 +31,10 @@ async def boot(rt: Runtime) -> None:
     now = rt.clock.now()
 
     def change(_: str, job: Job | None, *__: object) -> Decision:
-        return Decision(None if job is None else on_start(job, now))
+        try:
+            return Decision(None if job is None else on_start(job, now))
+        except Exception as error:  # noqa: BLE001 (a calendar that is gone stops no sibling)
+            return Decision(job and replace(job, error=one_line(text_of(error))))
 
     await rt.store.write([job.id for job in jobs], change, now)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from acron.model import Skip, SkipReason
-from acron.timetable import TICK, fire_at, grace
+from acron.timetable import TICK, fire_at, grace, starts_each
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,7 +40,7 @@ def owed(job: Job, schedule: Schedule, now: datetime, since: datetime) -> Owed:
     if following is None or fire_at(job, following) > now:
         due = Owed(first, (), first, following)
         return due if first >= since else _judge(job, schedule, due, now, since)
-    if job.policy.catch_up == "all":
+    if starts_each(job):
         return _all(job, schedule, first, now)
     newest = _newest(job, schedule, now)
     skips = _counted(job, schedule, SkipReason.COALESCED, first, newest, now)

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from acron.runtime.oldfiles import Old, forget
 from acron.text import one_line, safe_name
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from acron.model import Outcome, Run
     from acron.threads import Threads
 
@@ -30,6 +33,7 @@ class Files:
     def __init__(self, root: Path, threads: Threads) -> None:
         self._root = root
         self._threads = threads
+        self._forgot = ""  # the folder that the last step of forgetting came to
 
     def paths(self, run: Run) -> tuple[Path, ...]:
         """Where the files of an ended run are."""
@@ -50,6 +54,18 @@ class Files:
             output = "\n".join([output or "", *(f"[not attached: {one}]" for one in faults)])
         return replace(outcome, files=names, output=output)
 
+    async def forget(self, before: datetime, keep: int) -> bool:
+        """Remove a bounded number of old output files; whether there may be more of them.
+
+        Raises OSError, and TimeoutError when the disk hangs; the next call begins anew.
+        """
+        after, self._forgot = self._forgot, ""
+        async with asyncio.timeout(PATIENCE):
+            output, old = self._root / "output", Old(before, keep)
+            goes_on, _ = await self._threads.run(forget, output, old, after, label="old files")
+        self._forgot = goes_on or ""
+        return goes_on is not None
+
     def _folder(self, run: Run) -> Path:
         return self._root / "output" / safe_name(run.job_id) / f"{safe_name(run.id)}.files"
 
@@ -64,6 +80,8 @@ def _copy(sources: tuple[str, ...], folder: Path) -> tuple[tuple[str, ...], list
             _copy_one(Path(source), folder, name)
         except OSError as error:
             faults.append(one_line(f"{base}: {error.strerror or error}"))
+        except ValueError as error:  # a NUL, or what is no Unicode
+            faults.append(one_line(f"{base}: no name of a file: {error}"))
         else:
             names.append(name)
     return tuple(names), faults

@@ -173,6 +173,7 @@ def recorded(rt: Runtime, attempt: Attempt, decision: Decision | None) -> None:
     job = decision.job or attempt.job
     if decision.dropped:  # it has become a skip
         _tell_of(rt, job, decision.skips)
+        rt.wake()  # if it was to be the last of a ``repeat``, another follows
         return
     ended = decision.runs[0]
     retry = decision.runs[1] if len(decision.runs) > 1 else None

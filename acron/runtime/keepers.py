@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
+    from acron.abc import CronScheduler
     from acron.model import Job, Run
     from acron.runtime import Runtime
 
@@ -26,6 +27,9 @@ log = logging.getLogger("acron.runtime")
 PRUNE_INTERVAL = 3600.0
 #: Seconds between two wake-ups by news; the first comes at once.
 CALM = 0.01
+#: Seconds that a provider may take to hear that jobs were written, and how long it is then left
+#: alone, in times of what it took.
+TOLD_WITHIN, REST = 30.0, 4.0
 #: Seconds by which a job must be overdue, at least, to count as absent.
 ABSENT_AFTER = 120.0
 #: Overdue jobs that are looked at; where more are, that many incidents say enough.
@@ -47,15 +51,18 @@ async def keep(rt: Runtime, step: Callable[[], Awaitable[None]], what: str) -> N
 
 
 class Listener:
-    """Wakes the trigger when the store has news, and passes on requests to cancel."""
+    """Wakes the trigger when the store has news, and passes on requests to cancel. ``heard`` is
+    called with each news."""
 
-    def __init__(self, rt: Runtime, interval: float) -> None:
+    def __init__(self, rt: Runtime, interval: float, heard: Callable[[], None]) -> None:
         self._rt = rt
         self._interval = interval
+        self._heard = heard
 
     async def step(self) -> None:
         if await self._rt.store.changed(10 * self._interval):
             self._rt.wake()
+            self._heard()
             await self._rt.standing.look_soon()
             await self._cancel_requested()
             await asyncio.sleep(CALM)  # a thousand changes a second are not a thousand ticks
@@ -70,6 +77,47 @@ class Listener:
             if run.cancel_requested:
                 why = run.error or "cancelled by request"
                 rt.attempts.stop(run.id, RunState.CANCELLED, why)
+
+
+class Notifier:
+    """Tells the provider that jobs were written: one call for all that came together, bounded,
+    and then a rest, so that a provider which reads all jobs each time leaves time to others.
+
+    A call that fails is not repeated: it is reported, and what it would have armed is swept up.
+    """
+
+    def __init__(self, rt: Runtime, provider: Callable[[], CronScheduler]) -> None:
+        self._rt = rt
+        self._provider = provider  # who serves now: the built-in may stand in
+        self._news = asyncio.Event()
+
+    def heard(self) -> None:
+        self._news.set()
+
+    async def step(self) -> None:
+        await self._news.wait()
+        self._news.clear()
+        if self._rt.draining:
+            return
+        began = self._rt.clock.monotonic()
+        provider = self._provider()
+        telling = asyncio.create_task(self._tell(provider), name="acron-jobs-changed")
+        try:
+            _, late = await asyncio.wait({telling}, timeout=TOLD_WITHIN)
+        finally:
+            telling.cancel()
+        if late:
+            log.error("provider %s: on_jobs_changed took over %g s", provider.name, TOLD_WITHIN)
+        took = self._rt.clock.monotonic() - began
+        await asyncio.sleep(min(max(REST * took, CALM), TOLD_WITHIN))
+
+    async def _tell(self, provider: CronScheduler) -> None:
+        try:
+            await provider.on_jobs_changed(firing=self._rt)
+        except BaseException as error:
+            if meant_for_us(error):
+                raise
+            self._rt.pulse.trouble(f"provider {provider.name}: on_jobs_changed", error)
 
 
 class Sweep:
@@ -97,6 +145,7 @@ class Upkeep:
         self._age = timedelta(days=days)
         self._keep_runs = keep_runs
         self._pruned_at = float("-inf")
+        self._old_files = False  # there may be some
         self._orphans: frozenset[str] = frozenset()
         self._untold = False  # there may be incidents that a dead process has told nobody of
         self._overdue: frozenset[tuple[str, datetime | None]] = frozenset()
@@ -113,12 +162,20 @@ class Upkeep:
         if rt.armed_outside:  # then this look at the store is what a clean tick is elsewhere
             rt.pulse.success()
             await rt.pulse.beat(force=True)
-        if rt.clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL:
-            self._pruned_at = rt.clock.monotonic()
-            await rt.store.prune(rt.clock.now() - self._age, self._keep_runs)
-            self._untold = True
+        await self._forget()
         if self._untold:
             self._untold = await rt.alerter.look(rt.clock.now())
+
+    async def _forget(self) -> None:
+        rt = self._rt
+        before = rt.clock.now() - self._age
+        if rt.clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL:
+            self._pruned_at = rt.clock.monotonic()
+            self._untold = self._old_files = True
+            await rt.store.prune(before, self._keep_runs)
+        if self._old_files:
+            self._old_files = False  # what fails waits for the next hour
+            self._old_files = await rt.files.forget(before, self._keep_runs)
 
     async def _settle_orphans(self) -> None:
         """Runs that are ours in the store and that nobody here runs: a claim whose answer was

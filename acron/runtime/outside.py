@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 EARLY = 30.0
 #: Rows whose jobs are looked up together.
 _CHUNK = 1000
+#: Pending runs of one job that are looked at, the newest first: those of some backfills.
+_PENDING = 100_000
 
 
 async def to_arm(
@@ -69,7 +71,10 @@ async def fire(rt: Runtime, job_id: str, scheduled_at: datetime | None) -> Fired
         if early > EARLY:
             return Fired.EARLY
         await asyncio.sleep(early)
-    if rt.free <= 0 or job.action.needs not in rt.can_run:
+    if job.action.needs not in rt.can_run:
+        return Fired.DRAINING
+    if rt.free <= 0:
+        rt.looked(rt.clock.now(), held=True)  # a free slot is to wake whoever triggers
         return Fired.DRAINING
     started = await rt.tick_one(job_id)
     return Fired.CLAIMED if started else await _stale(rt, job_id, scheduled_at)
@@ -78,7 +83,7 @@ async def fire(rt: Runtime, job_id: str, scheduled_at: datetime | None) -> Fired
 async def _due_at(rt: Runtime, job: Job, scheduled_at: datetime | None) -> datetime | None:
     """When the job is due next, by its schedule or by a pending run; None when a trigger for
     ``scheduled_at`` comes for what was dealt with before."""
-    pending = await rt.store.runs(job.id, state=RunState.PENDING)
+    pending = await rt.store.runs(job.id, state=RunState.PENDING, limit=_PENDING)
     owed = {run.due_at: run.due_at for run in pending}
     if job.due_at is not None:
         owed[job.due_at] = owed_instant(job, job.due_at)

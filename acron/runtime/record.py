@@ -28,6 +28,7 @@ from acron.model import (
 )
 from acron.specs import Command, Prompt
 from acron.text import cut, is_silent
+from acron.timetable import not_counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,8 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
             reason=outcome.skip,
             recorded_at=end.finished_at,
         )
+        if job is not None and run.batch is None:  # a backfill's was not counted
+            job = not_counted(job)
         return Decision(job, skips=(skip,), dropped=(run.id,))
     if job is None:
         return Decision(None, runs=(ended,))
@@ -188,15 +191,26 @@ class Recorder:
         self._ends: list[End] = []
         self._context = copy_context()  # what a job puts into its own is not for its siblings
         self.writer: asyncio.Task[None] | None = None
+        self._closed = self._refused = False
 
     def record(self, attempt: Attempt, end: End) -> None:
-        """Have the end of ``attempt`` written with the next commit."""
+        """Have the end of ``attempt`` written with the next commit; after ``close``, refuse it:
+        the store is closed too, and what lives next settles the run."""
+        if self._closed:
+            self._refuse(attempt)
+            return
         self._attempts.append(attempt)
         self._ends.append(end)
         if self.writer is None:
             self.writer = asyncio.get_running_loop().create_task(
                 self._write(), name="acron-recorder", context=self._context
             )
+
+    def _refuse(self, attempt: Attempt) -> None:
+        if not self._refused:
+            self._refused = True
+            log.info("run %s ended after acron did; such ends are not recorded", attempt.label)
+        self._tell(attempt, None)
 
     async def _write(self) -> None:
         attempts: list[Attempt] = []
@@ -255,12 +269,12 @@ class Recorder:
                 wait = min(wait * 2, _LONGEST_WAIT)
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
-        """Let what waits be written, for at most ``timeout`` seconds."""
-        writer = self.writer
-        if writer is None:
-            return
-        _, late = await asyncio.wait({writer}, timeout=timeout)
-        if late:
+        """Let what waits be written, for at most ``timeout`` seconds. What ends later, a straggler
+        that swallowed its cancellation, is refused: nothing could ever write it."""
+        if self.writer is not None:
+            await asyncio.wait({self.writer}, timeout=timeout)
+        self._closed = True
+        if (writer := self.writer) is not None:
             log.error("%d ends could not be recorded in %g s", len(self._ends), timeout)
             writer.cancel()
             await asyncio.wait({writer}, timeout=1.0)

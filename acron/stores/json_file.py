@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 #: Above so many jobs a database serves better.
 MANY_JOBS = 500
+#: What is said of more.
+ADVICE = "SQLite would serve better"
 
 
 class JsonFileStore(LocalStore):
@@ -217,7 +219,7 @@ class JsonFileStore(LocalStore):
         if count > MANY_JOBS:
             trouble.append(
                 f"{self._path} holds {count:,} jobs, and is written whole with each change of one: "
-                "SQLite would serve better (acron export, then import into sqlite:///…)"
+                f"{ADVICE} (acron export, then import into sqlite:///…)"
             )
         return broken + [f"{self._path}: {one}" for one in seen.problems] + trouble
 

@@ -54,7 +54,7 @@ class Transaction(Reader):
         self._mints = False
         self._jobs: dict[str, Job | None] = {}
         self._declared: set[str] = set()  # of these, more than the progress may have changed
-        self._tags: dict[str, tuple[str, ...]] = {}  # of jobs that had others until now
+        self._tags: dict[str, tuple[str, ...]] = {}  # of jobs that may have had others
         self._ranks: dict[str, int] = {}  # of jobs whose pending runs may have another
         self._runs: dict[str, Run] = {}
         self._dropped: list[str] = []
@@ -88,7 +88,8 @@ class Transaction(Reader):
 
     def _index(self, job_id: str, old: Job | None, new: Job | None) -> None:
         before, after = () if old is None else old.tags, () if new is None else new.tags
-        if before != after or job_id in self._tags:
+        # None may also be a record that nobody can read, and that had tags.
+        if old is None or before != after or job_id in self._tags:
             self._tags[job_id] = after
         if new is not None and (new.policy.priority or (old and old.policy.priority)):
             self._ranks[job_id] = rank(new)

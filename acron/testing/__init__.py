@@ -2,7 +2,8 @@
 
 `virtual_time` (as a pytest fixture: ``acron_time``) makes the event loop's time and the wall
 clock virtual; `RecordingAdapter` keeps what would have been sent; ``acron.testing.contracts``
-has a suite for each of acron's contracts. Nothing here but the plugin needs pytest.
+has a suite for each of acron's contracts; `rehearse` runs a whole app. Nothing here but the
+plugin needs pytest.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ if TYPE_CHECKING:
     from acron.testing.clock import START, VirtualClock, clock_change
     from acron.testing.harness import VirtualTime, virtual_time
     from acron.testing.loop import HoldDropped, VirtualTimeError, WaitsForever
+    from acron.testing.rehearsal import Rehearsal, rehearse
 
 # Imported on first use: pytest loads our plugin in every project where acron is installed.
 _MODULE_OF = {
     "START": "clock",
     "HoldDropped": "loop",
     "RecordingAdapter": "adapters",
+    "Rehearsal": "rehearsal",
     "VirtualClock": "clock",
     "VirtualTime": "harness",
     "VirtualTimeError": "loop",
     "WaitsForever": "loop",
     "clock_change": "clock",
+    "rehearse": "rehearsal",
     "virtual_time": "harness",
 }
 
@@ -33,11 +37,13 @@ __all__ = [
     "START",
     "HoldDropped",
     "RecordingAdapter",
+    "Rehearsal",
     "VirtualClock",
     "VirtualTime",
     "VirtualTimeError",
     "WaitsForever",
     "clock_change",
+    "rehearse",
     "virtual_time",
 ]
 

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from acron import Acron, Http
 from acron.abc import Context
 from acron.actions import http
-from acron.actions.http import HttpAction, is_public
+from acron.actions.http import HttpAction
 from acron.errors import ActionFailed, InvalidJob
 from acron.model import OUTPUT_LIMIT, Policy, Settings
+from acron.net import ANYWHERE, Guard
 from acron.testing.contracts.actions import ActionContract, context_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class Site:
             return web.Response(status=int(status), headers={"Location": to}, text="over there")
         if what == "echo":
             return web.Response(text=request.headers.get("Authorization", ""))
+        if what == "send-away":  # to no web address, with what it was told
+            away = f"ftp://{request.headers.get('Authorization', '')}"
+            return web.Response(status=302, headers={"Location": away})
         if what == "many":
             return web.Response(body=b"x" * int(more))
         if what == "latin":
@@ -76,7 +80,7 @@ async def site() -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def action() -> AsyncIterator[HttpAction]:
-    action = HttpAction(allow_private=True, environ={"KEY": "s3cret-key", "LINES": "a\nb"})
+    action = HttpAction(guard=Guard(ANYWHERE), environ={"KEY": "s3cret-key", "LINES": "a\nb"})
     yield action
     await action.close()
 
@@ -215,7 +219,14 @@ async def test_a_long_answer_is_cut(
 
 
 @pytest.mark.parametrize(
-    "charset,text", [("charset=latin-1", "café"), ("charset=moon", "caf�"), ("a=b", "caf�")]
+    "charset,text",
+    [
+        ("charset=latin-1", "café"),
+        ("charset=moon", "caf�"),
+        ("a=b", "caf�"),
+        ("charset=bz2", "caf�"),  # of Python's codecs, only those of text
+        ("charset=idna", "caf�"),
+    ],
 )
 async def test_the_charset_is_heeded(
     site: Site, action: HttpAction, charset: str, text: str
@@ -282,25 +293,6 @@ async def test_a_redirect_leads_to_the_web(site: Site, action: HttpAction, to: s
 # --- whom it may ask -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        *("127.0.0.1", "127.1.2.3", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1"),
-        *("169.254.169.254", "100.64.0.1", "192.0.2.1", "224.0.0.1", "255.255.255.255"),
-        *("::1", "::", "fe80::1", "fe80::1%eth0", "fd00::1", "ff02::1", "2001:db8::1"),
-        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1"),
-        *("127.1", "2130706433", "0x7f.1", "localhost", ""),
-    ],
-)
-def test_what_is_not_public(address: str) -> None:
-    assert not is_public(address)
-
-
-@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1"])
-def test_what_is_public(address: str) -> None:
-    assert is_public(address)
-
-
 class Names(AbstractResolver):
     """A name service that says what it is told to, a list after the other."""
 
@@ -341,17 +333,15 @@ async def test_private_addresses_are_refused_whatever_they_are_called(
     assert site.seen == []
 
 
-async def test_a_redirect_to_a_private_address_is_refused(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first server counts as public here; where it points to does not."""
-    monkeypatch.setattr(http, "is_public", lambda address: address == "127.0.0.1")
+async def test_a_redirect_to_a_private_address_is_refused(site: Site) -> None:
+    """The first server is allowed; where it points to is not."""
     for to in (f"http://127.0.0.2:{site.port}/", f"http://inside:{site.port}/"):
         names = Names(["10.0.0.1"])
-        action = HttpAction(resolver=lambda names=names: names)  # type: ignore[misc]
+        guard = Guard(["127.0.0.1"])
+        action = HttpAction(guard=guard, resolver=lambda names=names: names)  # type: ignore[misc]
         failed = await failure(action, Http(f"{site.url}/to/302/?{to}"))
         await action.close()
-        assert "private address" in str(failed)
+        assert "not public" in str(failed)
     assert len(site.seen) == 2
 
 
@@ -386,3 +376,13 @@ def test_acron_starts_without_aiohttp() -> None:
 
     code = "import sys, acron; acron.Acron('memory://'); sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+async def test_a_redirect_that_repeats_a_secret_tells_none(site: Site) -> None:
+    action = HttpAction(guard=Guard(ANYWHERE), environ={"KEY": "canary-of-the-key"})
+    try:
+        with pytest.raises(ActionFailed, match="no web address") as failed:
+            await run(action, Http(f"{site.url}/send-away", headers={"Authorization": "$KEY"}))
+    finally:
+        await action.close()
+    assert "canary" not in str(failed.value)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from acron import Acron, ProviderDown
 from acron.abc import Armed
@@ -21,6 +22,7 @@ from acron.providers.nats_wire import NatsWire
 from acron.timetable import timetable
 from tests.e2e.daemons import ENV
 from tests.nats_server import nats_servers
+from tests.nats_trust import Authority, Operator, here
 from tests.pg import Server, server
 
 if TYPE_CHECKING:
@@ -222,6 +224,45 @@ async def test_a_server_that_cannot_do_it_says_why() -> None:
         with pytest.raises(ProviderDown, match="replicas"):
             await wire.open()
         await wire.close()
+
+
+async def test_a_server_that_lets_in_only_its_own(tmp_path: Path) -> None:
+    """TLS on both sides, and a user's credentials: with all of them it works, without one not."""
+    ours, operator = Authority(tmp_path), Operator()
+    served, mine = ours.pair("server", here()), ours.pair("agent")
+    config = tmp_path / "nats.conf"
+    tls = f'cert_file: "{served.cert}", key_file: "{served.key}", ca_file: "{ours.cert}"'
+    config.write_text(f"tls {{ {tls}, verify: true }}\n{operator.config}")
+    with nats_servers(config=config) as (nats,):
+        whole = Settings(
+            nats_url=nats.url,
+            nats_credentials=str(operator.credentials(tmp_path / "agent.creds")),
+            nats_tls_ca=str(ours.cert),
+            nats_tls_cert=str(mine.cert),
+            nats_tls_key=str(mine.key),
+        )
+        wire = NatsWire(whole)
+        await _opened(wire)
+        minute = (datetime.now(UTC) + timedelta(minutes=5)).replace(second=0, microsecond=0)
+        await wire.arm([Armed("tea", minute)])
+        assert await wire.armed(minute) == {Armed("tea", minute)}
+        await wire.close()
+        stranger = Authority(tmp_path, "stranger")
+        theirs = stranger.pair("somebody")
+        foreign = str(Operator().credentials(tmp_path / "foreign.creds"))
+        for less in (
+            replace(whole, nats_credentials=""),
+            replace(whole, nats_credentials=foreign),
+            replace(whole, nats_credentials=str(tmp_path / "no.creds")),
+            replace(whole, nats_tls_ca=str(tmp_path / "no.pem")),
+            replace(whole, nats_tls_ca=str(stranger.cert)),
+            replace(whole, nats_tls_cert=str(theirs.cert), nats_tls_key=str(theirs.key)),
+            replace(whole, nats_tls_cert="", nats_tls_key=""),
+        ):
+            wire = NatsWire(less)
+            with pytest.raises(ProviderDown):
+                await wire.open()
+            await wire.close()
 
 
 async def test_a_page_of_the_listing_is_not_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -79,9 +80,9 @@ def world(acron_time: VirtualTime) -> World:
     return World(acron_time.clock)
 
 
-def make(acron_time: VirtualTime, world: World) -> tuple[Acron, ChronosCronScheduler]:
+def make(acron_time: VirtualTime, world: World, **more: Any) -> tuple[Acron, ChronosCronScheduler]:
     provider = world.provider(acron_time.clock)
-    return Acron("memory://", clock=acron_time.clock, provider=provider), provider
+    return Acron("memory://", clock=acron_time.clock, provider=provider, **more), provider
 
 
 async def test_the_runtime_fires_by_it_and_all_is_well(
@@ -122,8 +123,14 @@ async def test_a_portal_that_is_down_at_the_start_is_replaced(
         assert (await app.status()).provider == "inprocess"
         runs = await app.runs("beat")
         await world.call(provider, Armed("beat", EPOCH))
+        assert world.held() == {}
+        world.trouble = ""
+        await acron_time.advance(seconds=59)
+        assert (await app.status()).provider == "chronos"
+        assert set(world.held()) == {"beat"}
+        await world.call(provider, world.held()["beat"])
     assert len({run.scheduled_at for run in runs}) == len(runs) == 10
-    assert world.statuses == [503]
+    assert world.statuses == [503, 202]
 
 
 async def test_a_portal_that_goes_down_costs_no_instant(
@@ -277,3 +284,39 @@ async def test_a_call_that_waits_when_it_is_stopped_is_armed_again(
     await provider.stop()
     assert world.held() == {"a": Armed("a", firing.at(20.0))}
     assert firing.claims == []
+
+
+async def test_the_oldest_of_a_long_backfill_is_found(
+    acron_time: VirtualTime, world: World
+) -> None:
+    app, _ = make(acron_time, world)
+    since = acron_time.now() + timedelta(minutes=1)
+
+    @app.job("every 1m", start=since, overlap="allow")
+    async def beat() -> None: ...
+
+    async with app:
+        await app.pause("beat")
+        await acron_time.advance(days=2)
+        await app.backfill("beat", since, since + timedelta(days=1))
+        await acron_time.advance(seconds=4)  # ten of them a second, of 1,440
+        assert len(await app.runs("beat", state="succeeded")) >= 30
+
+
+async def test_what_waits_for_a_slot_goes_on_when_one_is_free(
+    acron_time: VirtualTime, world: World
+) -> None:
+    app, _ = make(acron_time, world, max_running=1)
+
+    @app.job("in 10s")
+    async def first() -> None:
+        await asyncio.sleep(5)
+
+    @app.job("in 11s")
+    async def second() -> None: ...
+
+    async with app:
+        world.portal.refuses |= {"first", "second"}  # to be fired here
+        await acron_time.advance(seconds=20)
+        (run,) = await app.runs("second")
+    assert run.lateness < 6

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acron import Acron, Context, RunState
+from acron import Acron, Command, Context, RunState
+from acron import timetable as timetable_module
 from acron.abc import CronScheduler, Fired, Firing
 from acron.errors import JobNotFound
 from acron.events import Skipped
 from acron.model import Settings, SkipReason
 from acron.runtime.claim import AT_ONCE, Spread
+from acron.schedules import Calendar
 from acron.stores.memory import MemoryStore
 from acron.testing.clock import START
+from acron.timetable import CALENDARS
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from acron.model import Run
     from acron.testing import VirtualTime
@@ -237,6 +242,34 @@ async def test_older_comes_first_then_priority(acron_time: VirtualTime) -> None:
     assert order == ["j3", "j1", "j0", "j2"]
 
 
+async def test_of_a_backlog_that_replaces_itself_only_the_newest_stands(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    ran: list[datetime | None] = []
+
+    def made() -> Acron:
+        app = Acron(f"sqlite:///{tmp_path}/a.db", clock=acron_time.clock)
+
+        @app.job("every 1h", catch_up="all", overlap="replace")
+        async def chime(ctx: Context) -> None:
+            await asyncio.sleep(60)
+            ran.append(ctx.scheduled_at)
+
+        return app
+
+    async with made():
+        start = acron_time.now()
+    await acron_time.advance(hours=5, minutes=1)
+    app = made()
+    async with app:
+        await acron_time.advance(minutes=10)
+        runs = await app.runs("chime")
+        (skip,) = await app.skips("chime")
+    assert ran == [start + 5 * HOUR]
+    assert [run.state for run in runs] == [RunState.SUCCEEDED]
+    assert (skip.reason, skip.count) == (SkipReason.COALESCED, 4)
+
+
 # --- still_relevant ---
 
 
@@ -276,6 +309,63 @@ async def test_what_is_relevant_no_more_is_a_skip_and_no_run(
         ("succeeded", None),
     ]
     assert [event.skip for event in seen if isinstance(event, Skipped)] == [skip]
+
+
+@pytest.mark.parametrize("store", ["memory://", "jobs.json", "sqlite:///a.db"])
+async def test_what_did_not_run_is_not_counted_by_repeat(
+    acron_time: VirtualTime, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = Acron(store, clock=acron_time.clock)
+    asked = ran = 0
+
+    def every_other_time() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked % 2 == 0
+
+    @app.job("every 5m", repeat=2, still_relevant=every_other_time)
+    async def chime() -> None:
+        nonlocal ran
+        ran += 1
+
+    async with app:
+        await acron_time.advance(minutes=16)
+        assert (ran, (await app.get("chime")).fired) == (1, 1)
+        await acron_time.advance(minutes=30)
+        job = await app.get("chime")
+        assert len(await app.skips("chime")) == 2
+    assert (asked, ran, job.fired, job.completed, job.due_at) == (4, 2, 2, True, None)
+
+
+async def test_who_waits_for_a_run_that_turns_out_irrelevant_is_told(
+    acron_time: VirtualTime,
+) -> None:
+    app = make(acron_time)
+
+    async def ask() -> bool:
+        await asyncio.sleep(60)
+        return False
+
+    @app.job("every 1h", still_relevant=ask)
+    async def chime() -> None: ...
+
+    async with app:
+        await acron_time.advance(HOUR + timedelta(seconds=1))
+        (run,) = await app.runs("chime")
+        waiting = asyncio.create_task(app.wait(run.id))
+        following = asyncio.create_task(_all(app.follow(run.id)))
+        await acron_time.advance(minutes=2)
+        told = waiting.result()
+        assert following.result() == []
+        with pytest.raises(JobNotFound):
+            await app.wait(run.id)
+    assert (told.id, told.state, told.error) == (run.id, RunState.CANCELLED, "no longer relevant")
+    assert told.finished_at is not None
+
+
+async def _all(said: AsyncIterator[str]) -> list[str]:
+    return [one async for one in said]
 
 
 async def test_a_question_that_fails_fails_the_run(acron_time: VirtualTime) -> None:
@@ -321,3 +411,37 @@ async def test_a_retry_that_is_irrelevant_ends_as_cancelled(acron_time: VirtualT
         assert (await app.get("chime")).failures == 0
     assert (first.state, second.state) == (RunState.FAILED, RunState.CANCELLED)
     assert second.error == "no longer relevant"
+
+
+async def test_a_machine_that_slept_is_noticed_by_a_trigger_too(acron_time: VirtualTime) -> None:
+    app = make(acron_time)
+    app._provider = Armed()
+
+    @app.job("every 1h", catch_up="none", grace=60)
+    async def chime() -> None: ...
+
+    async with app:
+        await acron_time.advance(minutes=30)
+        acron_time.jump_clock(HOUR)
+        assert await app._firing().fire("chime") is not Fired.CLAIMED
+        assert [skip.reason for skip in await app.skips("chime")] == ["misfire"]
+        assert await app.runs("chime") == []
+
+
+async def test_a_start_that_cannot_be_told_stops_no_sibling(
+    acron_time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    monkeypatch.setitem(CALENDARS, "off", Calendar(["2026-12-25"], name="off"))
+    async with make(acron_time, store).attached() as writer:
+        await writer.add("@reboot | every day at 9am except off", Command("true"), id="bad")
+        await writer.add("@reboot", Command("echo up"), id="good")
+    monkeypatch.delitem(CALENDARS, "off")
+    timetable_module._timetable.cache_clear()
+    app = make(acron_time, store)
+    async with app:
+        await acron_time.advance(seconds=1)
+        assert [run.job_id for run in await app.runs()] == ["good"]
+        bad = await app.get("bad")
+    assert bad.state == "error"
+    assert "off" in (bad.error or "")

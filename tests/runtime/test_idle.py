@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from acron import Acron, RunState
+from acron import Acron, CronScheduler, RunState
+from acron.errors import ProviderDown
 from acron.providers.chronos_portal import PortalError
+from acron.stores.memory import MemoryStore
 from acron.testing.contracts.firing import EPOCH
 from tests.providers.chronos_world import World
 
 if TYPE_CHECKING:
+    from acron.abc import Firing
     from acron.testing import VirtualTime
 
 
@@ -95,3 +98,33 @@ async def test_a_signal_ends_it_and_what_comes_is_armed(acron_time: VirtualTime)
     await running
     assert (acron_time.now() - EPOCH).total_seconds() == pytest.approx(80, abs=1)
     assert world.held()["slow"].instant == EPOCH.replace(minute=2)
+
+
+class Holds(CronScheduler):
+    """A provider whose service does not answer; it also fails to stop."""
+
+    name = "holds"
+
+    async def start(
+        self, stop_event: asyncio.Event, *, firing: Firing, interval: float = 60.0
+    ) -> None:
+        await stop_event.wait()
+
+    async def reconcile(self, *, firing: Firing) -> None:
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        raise OSError("no connection")
+
+
+async def test_a_signal_ends_it_though_the_provider_hangs(acron_time: VirtualTime) -> None:
+    store = MemoryStore()
+    app = Acron(store, clock=acron_time.clock, provider=Holds())
+    running = asyncio.create_task(app.run(until_idle=5))
+    await acron_time.advance(seconds=30)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await acron_time.advance(seconds=30)
+    assert running.done()
+    with pytest.raises(ProviderDown, match="no answer"):
+        await running
+    assert app.node is None  # what was opened is closed

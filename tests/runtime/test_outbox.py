@@ -490,3 +490,39 @@ def test_an_output_is_its_text() -> None:
     assert Output("tea", files=["a"]) == "tea"
     assert Output("tea", files=["a"]).files == ("a",)
     assert (Output(), Output().files) == ("", ())
+
+
+async def test_a_file_that_cannot_be_named_costs_no_end(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    app = make(acron_time, str(tmp_path / "jobs.json"))
+    say(app, Output("see", files=["a\0b", "c\ud800", b"/nowhere"]))
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        run = await the_run(app)
+    assert (run.state, run.files) == (RunState.SUCCEEDED, ())
+    assert (run.output or "").count("[not attached: ") == 3
+
+
+async def test_another_process_does_not_undo_what_a_node_is_telling(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    store = f"sqlite:///{tmp_path / 'jobs.db'}"
+    a, b = RecordingAdapter("a"), RecordingAdapter("b")
+    a.fail(TimeoutError())
+    b.fail(times=2)
+    app = make(acron_time, store, adapters={"a": a, "b": b})
+    beside = make(acron_time, store, adapters={"a": a, "b": b})
+    say(app, deliver="a:1,b:1")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        run = await the_run(app)
+        assert states(run) == {"a:1": "unknown", "b:1": "pending"}
+        async with beside.attached(firing=True):
+            with pytest.raises(JobConflict, match="b:1 is under way"):
+                await beside.resend(run.id, "a:1")
+            await acron_time.advance(minutes=2)
+            told = await beside.resend(run.id, "a:1")
+        assert states(told) == {"a:1": "delivered", "b:1": "delivered"}
+        assert states(await the_run(app)) == states(told)
+    assert (len(a.messages), len(b.messages)) == (1, 1)

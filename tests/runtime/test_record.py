@@ -19,6 +19,7 @@ from acron.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from acron.abc import Settle
     from acron.testing import VirtualTime
@@ -84,6 +85,34 @@ async def test_an_end_that_no_store_takes_is_told_of_as_lost() -> None:
     assert ends.told == [("r1", None), ("r2", None)]
     assert ends.trouble[-2:] == ["run tea r1", "run tea r2"]
     assert ends.recorder.writer is None
+
+
+async def test_what_ends_after_the_close_starts_no_writer(
+    acron_time: VirtualTime, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Acron(f"sqlite:///{tmp_path}/acron.db", clock=acron_time.clock, drain_timeout=0)
+    release = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    app.job("every 10m", id="one")(stubborn)
+    app.job("every 10m", id="two")(stubborn)
+    async with app:
+        await acron_time.advance(minutes=10, seconds=1)
+    caplog.clear()
+    caplog.set_level("INFO", "acron.runtime")
+    release.set()
+    await acron_time.advance(minutes=1)
+    assert [task.get_name() for task in asyncio.all_tasks() if "acron" in task.get_name()] == []
+    told = [one.getMessage() for one in caplog.records]
+    assert len([one for one in told if "ended after acron did" in one]) == 1
+    assert not [one for one in told if "cannot record" in one]
+    assert {run.state for run in await app.runs()} == {RunState.INTERRUPTED}
 
 
 class Slow(Adapter):

@@ -164,6 +164,60 @@ async def test_an_arming_provider_keeps_its_place(acron_time: VirtualTime) -> No
         assert run.scheduled_at == instant
 
 
+class Told(Arms):
+    """Arms what it is told of, one call at a time, and sometimes badly."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(until)
+        self.calls = self.at_once = 0
+        self.how = "well"
+
+    async def on_jobs_changed(self, *, firing: Firing) -> None:
+        self.calls += 1
+        self.at_once += 1
+        assert self.at_once == 1
+        try:
+            if self.how == "hangs":
+                await asyncio.Event().wait()
+            if self.how == "raises":
+                raise SystemExit(3)
+            await asyncio.sleep(0.5)
+            self.armed = [(one.job_id, one.instant) async for one in firing.armed(self.until)]
+        finally:
+            self.at_once -= 1
+
+
+@pytest.mark.parametrize("how", ["hangs", "raises"])
+async def test_the_provider_is_told_that_jobs_were_written(
+    acron_time: VirtualTime, how: str
+) -> None:
+    now = acron_time.clock.now()
+    provider = Told(now.replace(year=now.year + 1))
+    app = Acron("memory://", clock=acron_time.clock, provider=provider)
+
+    @app.action
+    async def ping() -> None: ...
+
+    async with app:
+        await acron_time.advance(minutes=1)
+        provider.calls = 0
+        for number in range(50):
+            await app.add("in 2h", ping, id=f"j{number}")
+        await acron_time.advance(seconds=10)
+        assert len(provider.armed) == 50
+        assert 1 <= provider.calls <= 3, "those that come together are one"
+        provider.how = how
+        await app.add("in 3h", ping, id="late")
+        await acron_time.advance(minutes=2)
+        assert len(provider.armed) == 50
+        assert (await app.status()).provider == "odd"
+        provider.how = "well"
+        await app.remove("j0")
+        await acron_time.advance(seconds=10)
+        assert len(provider.armed) == 50
+        assert "late" in dict(provider.armed)
+
+
 class ComesBack(Provider):
     """Ticks until the outside is down; is ready again some time later."""
 

@@ -301,6 +301,20 @@ async def test_a_junk_record_stops_no_sibling(tmp_path: Path) -> None:
         assert await store.problems() == []
 
 
+@pytest.mark.parametrize("broken", ["json_remove(data, '$.id')", "json_set(data, '$.id', 'x')"])
+async def test_a_record_that_lost_its_id_leaves_no_tags_to_what_takes_its_place(
+    tmp_path: Path, broken: str
+) -> None:
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        await put(store, a_job("a", tags=("old",)))
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute(f"UPDATE jobs SET data = {broken} WHERE id = 'a'")
+        await put(store, a_job("a"))
+        assert await store.page(tag="old") == []
+        assert await store.remove_tagged("old", NOW) == 0
+
+
 async def test_a_failing_function_leaves_the_connection_usable(tmp_path: Path) -> None:
     def stop(*_: object) -> Decision:
         raise StopIteration

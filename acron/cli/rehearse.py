@@ -1,0 +1,77 @@
+"""What ``simulate --app`` prints: what a program's jobs would send, and when."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+import typer
+
+from acron.cli.logs import logging_to_stderr
+from acron.cli.render import local, print_json, table
+from acron.testing.rehearsal import rehearse
+from acron.text import one_line
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from acron.app import Acron
+    from acron.testing.rehearsal import Rehearsal
+
+#: Lines of a timeline; ``--json`` has all.
+_LINES = 200
+
+
+def tell_rehearsal(
+    app: Acron, days: int, start: datetime | None, place: str, *, as_json: bool
+) -> None:
+    """Rehearse and print it; exit code 1 when a run failed. What functions print goes to
+    standard error."""
+    with contextlib.redirect_stdout(sys.stderr), logging_to_stderr(logging.CRITICAL):
+        found = rehearse(app, days, start=start)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        typer.echo("\n".join(_told(found, place)))
+    if found.failures:
+        raise typer.Exit(1)
+
+
+def _told(found: Rehearsal, place: str) -> list[str]:
+    span = f"{local(found.start, place)} to {local(found.until, place)} ({place})"
+    attempts = sum(job.attempts for job in found.jobs)
+    lines = [f"{span}: {attempts} runs, {len(found.sent)} messages, {len(found.failures)} failed"]
+    if found.jobs:
+        head = ("JOB", "SCHEDULE", "RUNS", "FAILED", "SKIPPED", "SENT")
+        counts = [
+            (job.id, job.schedule, *map(_some, (job.attempts, job.failed, job.skipped, job.sent)))
+            for job in found.jobs
+        ]
+        lines += ["", table(head, counts)]
+    if found.parked:
+        lines += ["", f"the program cannot run: {', '.join(map(one_line, found.parked))}"]
+    if found.sent:
+        rows = [
+            (local(one.at, place), one.target, one.job_id, one_line(one.text, 100))
+            for one in found.sent[:_LINES]
+        ]
+        lines += ["", table(("SENT", "TARGET", "JOB", "TEXT"), rows), *_more(len(found.sent))]
+    if found.failures:
+        ends = [
+            (local(one.at, place), one.state.value, one.job_id, one_line(one.error, 100))
+            for one in found.failures[:_LINES]
+        ]
+        titles = ("FAILED", "STATE", "JOB", "ERROR")
+        lines += ["", table(titles, ends, paint=1), *_more(len(found.failures))]
+    return lines
+
+
+def _some(number: int) -> str:
+    return str(number) if number else ""
+
+
+def _more(count: int) -> list[str]:
+    return [f"… and {count - _LINES} more (--json has all)"] if count > _LINES else []
