@@ -51,13 +51,17 @@ def occurrences(told: History, now: datetime, since: datetime, until: datetime) 
     after, last = since - TICK, until - TICK
     schedule = _schedule(told.job)
     ran = _ran(told.runs, after, last)
-    rows = list(ran.values())
-    others = [_skipped(skip, schedule, after, last) for skip in told.skips]
+    cut = (_skipped(skip, schedule, after, last) for skip in told.skips)
+    others = [row for row in cut if row is not None]
     if told.job is not None and schedule is not None:
         others.extend(_coming(told.job, schedule, now, after, last))
-    instants = sorted(ran)
+    # What a backfill found irrelevant was skipped before: the newest row tells.
+    alone = {row.scheduled_at: row for row in others if row.count == 1}
+    by_instant = alone | ran
+    rows = list(by_instant.values())
+    instants = sorted(by_instant)
     for row in others:
-        if row is not None:
+        if row.count > 1:
             rows.extend(_without(row, instants, schedule))
     return sorted(rows, key=lambda row: row.scheduled_at)
 

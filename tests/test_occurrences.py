@@ -219,6 +219,25 @@ def test_owed_and_upcoming_meet_at_now() -> None:
     assert rows[0].scheduled_at == hour(3)
 
 
+def skipped(at: float, reason: SkipReason, count: int = 1) -> Skip:
+    first = hour(at - count + 1) if count > 1 else None
+    return Skip(job_id="tea", scheduled_at=hour(at), reason=reason, count=count, first_at=first)
+
+
+def test_an_instant_that_was_skipped_twice_is_there_once() -> None:
+    """A backfill of it may find it irrelevant, whether it stood alone or in a counted row."""
+    again = [skipped(at, SkipReason.IRRELEVANT) for at in (2, 4)]
+    before = [skipped(3, SkipReason.COALESCED, 3), skipped(4, SkipReason.OVERLAP)]
+    history = History(replace(a_job(), cursor=hour(4)), [], [*before, *again])
+    rows = occurrences(history, hour(4.5), hour(1), hour(4.5))
+    assert [(row.reason, row.scheduled_at, row.count) for row in rows] == [
+        (SkipReason.COALESCED, hour(1), 1),
+        (SkipReason.IRRELEVANT, hour(2), 1),
+        (SkipReason.COALESCED, hour(3), 1),
+        (SkipReason.IRRELEVANT, hour(4), 1),
+    ]
+
+
 def test_a_long_window_costs_no_more() -> None:
     job = a_job("every 1s")
     rows = occurrences(History(job, [], []), hour(1), hour(0), hour(24 * 3650))

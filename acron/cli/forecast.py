@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from acron.cli.target import Target
     from acron.model import Job
 
+Chaos = Annotated[bool, typer.Option("--chaos", help="Prove acron itself: seeded disasters.")]
+Seeds = Annotated[
+    int, typer.Option("--seeds", metavar="N", min=1, help="With --chaos: how many, from 0 on.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", min=0, help="This one alone, told whole.")
+]
+
 
 @verb("simulate")
 def simulate(
@@ -34,20 +42,22 @@ def simulate(
         int | None,
         typer.Option(metavar="COLUMNS", min=40, max=1000, help="Default: the terminal's, or 80."),
     ] = None,
+    chaos: Chaos = False,  # noqa: FBT002
+    seeds: Seeds = 100,
+    seed: Seed = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Draw when all jobs will fire: load by the hour, collisions, changes of the clock.
 
     Nothing runs. With --app the program's own functions do, in virtual time, on a copy of its
-    jobs: told is what would be sent. Exit code 1 when a run failed.
+    jobs: told is what would be sent. Exit code 1 when a run failed. With --chaos no job of
+    yours is looked at: acron plays seeded disasters, and checks what must always hold.
     """
+    if chaos or seed is not None:
+        _play(seeds, seed, as_json=as_json)
+        return
     if target.app is not None:
-        from acron.cli.rehearse import tell_rehearsal  # noqa: PLC0415 (the test harness is slow)
-
-        app = target.acron()
-        place = zone_name(tz) if tz else app.tz
-        since = None if start is None else instant(start, place)
-        tell_rehearsal(app, days, since, place, as_json=as_json)
+        _rehearse(target, days, start, tz, as_json=as_json)
         return
 
     async def work(app: Acron) -> tuple[list[Job], tuple[str, ...], datetime, str]:
@@ -75,3 +85,23 @@ def simulate(
     with console.capture() as said:
         console.print(draw(found, console))
     typer.echo("\n".join(line.rstrip() for line in said.get().splitlines()))
+
+
+def _play(seeds: int, seed: int | None, *, as_json: bool) -> None:
+    from acron.cli.chaos import tell, tell_one  # noqa: PLC0415 (the test harness is slow)
+
+    if seed is not None:
+        tell_one(seed)
+    else:
+        tell(seeds, as_json=as_json)
+
+
+def _rehearse(
+    target: Target, days: int, start: str | None, tz: str | None, *, as_json: bool
+) -> None:
+    from acron.cli.rehearse import tell_rehearsal  # noqa: PLC0415 (the test harness is slow)
+
+    app = target.acron()
+    place = zone_name(tz) if tz else app.tz
+    since = None if start is None else instant(start, place)
+    tell_rehearsal(app, days, since, place, as_json=as_json)

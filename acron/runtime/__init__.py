@@ -173,6 +173,12 @@ class Runtime:
         """Whether an outside scheduler has the instants, so that ticks are not to be expected."""
         return self._supervisor.armed_outside
 
+    async def _beat_bounded(self) -> None:
+        """A store that does not answer holds up no shutdown."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLEANUP):
+                await self.pulse.beat(force=True)
+
     async def prove_alive(self) -> Collection[str]:
         """The nodes that live, after the runs of all others were settled."""
         await self.recover()
@@ -330,7 +336,7 @@ class Runtime:
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """No new claims; running ones get ``timeout`` seconds, then end as ``interrupted``."""
         self.take_no_more()
-        await self.pulse.beat(force=True)  # others may give their runs to somebody else
+        await self._beat_bounded()  # others may give their runs to somebody else
         with contextlib.suppress(TimeoutError):  # a claim under way starts what it takes
             async with asyncio.timeout(CLEANUP), self._claiming:
                 pass
@@ -354,7 +360,7 @@ class Runtime:
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=1.0)
         await self.watchdog.stop()
-        await self.pulse.beat(force=True)
+        await self._beat_bounded()
 
     async def _end_tasks(self) -> None:
         """Wait for the ends and deliveries; what is stuck beyond its bound is left behind."""
@@ -385,7 +391,9 @@ class Runtime:
 
     def _do(self, work: Coroutine[Any, Any, object], what: str) -> asyncio.Task[None]:
         """Work whose end nobody here waits for; what it raises is reported."""
-        return self._own(self._reported(work, what), name=f"acron: {what}")
+        task = self._own(self._reported(work, what), name=f"acron: {what}")
+        task.add_done_callback(lambda _: work.close())  # cancelled before it began, nobody has it
+        return task
 
     async def _reported(self, work: Coroutine[Any, Any, object], what: str) -> None:
         try:

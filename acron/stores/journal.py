@@ -218,6 +218,7 @@ class Journal:
         self._compact_beyond = compact_beyond
         self._fd: int | None = None
         self._inode = 0
+        self._named = False  # the directory is known to hold the file under its name
         self._lines = 0
         self._base = 0
         self._retry_beyond = 0
@@ -268,6 +269,11 @@ class Journal:
         data = self._packed(line)
         if os.fstat(fd).st_size > self.size:
             self._files.cut(fd, self.size)  # a torn line of somebody who died
+        if not self._named:
+            # Whoever replaced the file may have died, or failed, before its name was durable:
+            # with the power, all that is written here would go.
+            self._files.sync_directory(self.path.parent)
+            self._named = True
         try:
             self._files.write(fd, data, self.size)
             self._files.sync(fd)
@@ -292,13 +298,14 @@ class Journal:
         self._files.save(self.path, b"".join([self._packed(Header(SCHEMA, base=base)), *lines]))
         self._retry_beyond = 0
         self._attach(self._files.open(self.path))
+        self._named = True
         self._base = base
         self._lines = 1 + len(lines)
         self.size = os.fstat(self._fd or 0).st_size
 
     def _attach(self, fd: int) -> None:
         self.close()
-        self._fd, self._inode = fd, os.fstat(fd).st_ino
+        self._fd, self._inode, self._named = fd, os.fstat(fd).st_ino, False
 
     def _reload(self) -> None:
         self._attach(self._files.open(self.path))

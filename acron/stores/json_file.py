@@ -43,6 +43,9 @@ class JsonFileStore(LocalStore):
     transaction is one function in one thread, under a lock that all processes share.
     """
 
+    #: How often others' changes are looked for while somebody waits for them, in seconds.
+    poll = POLL
+
     def __init__(
         self,
         path: Path,
@@ -189,9 +192,9 @@ class JsonFileStore(LocalStore):
         until = loop.time() + timeout
         while not self._others_wrote():
             left = until - loop.time()
-            if await self._news.wait(min(POLL, left)):
+            if await self._news.wait(min(self.poll, left)):
                 return True
-            if left <= POLL:
+            if left <= self.poll:
                 return self._others_wrote()
         return True
 

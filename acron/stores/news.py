@@ -11,7 +11,7 @@ class News:
     def __init__(self) -> None:
         self.count = 0  # how often there was news
         self._fresh = False
-        self._waiting: set[asyncio.Future[bool]] = set()
+        self._waiting: dict[asyncio.Future[bool], None] = {}  # in the order of their coming
 
     def tell(self) -> None:
         self.count += 1
@@ -28,7 +28,7 @@ class News:
         loop = asyncio.get_running_loop()
         told: asyncio.Future[bool] = loop.create_future()
         timer = loop.call_later(max(timeout, 0), _give_up, told)
-        self._waiting.add(told)
+        self._waiting[told] = None
         try:
             return await told
         except asyncio.CancelledError:
@@ -37,7 +37,7 @@ class News:
             raise
         finally:
             timer.cancel()
-            self._waiting.discard(told)
+            self._waiting.pop(told, None)
 
 
 def _give_up(told: asyncio.Future[bool]) -> None:

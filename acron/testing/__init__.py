@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from acron.testing.adapters import RecordingAdapter
-    from acron.testing.clock import START, VirtualClock
+    from acron.testing.clock import START, VirtualClock, clock_change
     from acron.testing.harness import VirtualTime, virtual_time
     from acron.testing.loop import HoldDropped, VirtualTimeError, WaitsForever
     from acron.testing.rehearsal import Rehearsal, rehearse
@@ -28,6 +28,7 @@ _MODULE_OF = {
     "VirtualTime": "harness",
     "VirtualTimeError": "loop",
     "WaitsForever": "loop",
+    "clock_change": "clock",
     "rehearse": "rehearsal",
     "virtual_time": "harness",
 }
@@ -41,6 +42,7 @@ __all__ = [
     "VirtualTime",
     "VirtualTimeError",
     "WaitsForever",
+    "clock_change",
     "rehearse",
     "virtual_time",
 ]

@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 #: Where virtual time begins unless a test says otherwise.
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 # Not 0: programs take a time of 0.0 for "never". Whole, so that sums of whole seconds are exact.
 _BASE = 1000.0
+
+
+def clock_change(zone: str, year: int, season: str) -> datetime:
+    """When clocks go forward (``spring``) or back (``autumn``) in ``zone``, UTC.
+
+    Raises ValueError where they do not, or for a zone that does not exist.
+    """
+    if season not in {"spring", "autumn"}:
+        raise ValueError(f"spring or autumn, not {season!r}")
+    try:
+        place = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise ValueError(f"there is no zone {zone!r}") from error
+    # Changes fall on whole minutes; in between, the offset is the same.
+    hour = datetime(year, 1, 1, tzinfo=UTC)
+    while hour.year == year:
+        following = hour + timedelta(hours=1)
+        moved = _offset(following, place) - _offset(hour, place)
+        if moved and (moved > timedelta(0)) == (season == "spring"):
+            minutes = (hour + timedelta(minutes=one) for one in range(1, 61))
+            return next(one for one in minutes if _offset(one, place) != _offset(hour, place))
+        hour = following
+    raise ValueError(f"no clock goes {_WAYS[season]} in {zone} in {year}")
+
+
+_WAYS = {"spring": "forward", "autumn": "back"}
+
+
+def _offset(instant: datetime, place: ZoneInfo) -> timedelta:
+    return instant.astimezone(place).utcoffset() or timedelta(0)
 
 
 class VirtualClock:

@@ -8,12 +8,13 @@ import threading
 from asyncio.base_events import BaseEventLoop
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from unittest.mock import patch
 
 from anyio._backends._asyncio import AsyncIOBackend
 
-from acron.testing.clock import START, VirtualClock
+from acron.schedules import parse
+from acron.testing.clock import START, VirtualClock, clock_change
 from acron.testing.loop import (
     Hold,
     HoldDropped,
@@ -77,11 +78,43 @@ class VirtualTime:
             raise ValueError(f"time does not run back: {total} s")
         await self._here().reach(self.clock.monotonic() + total)
 
-    async def advance_to(self, instant: datetime) -> None:
-        """Let time pass until the wall clock says ``instant``. ValueError if it is past."""
+    async def advance_to(self, instant: datetime | str, tz: str = "UTC") -> None:
+        """Let time pass until the wall clock says ``instant``: an aware datetime, or a text whose
+        next instant is meant (``"tomorrow at 9am"``, ``"weekdays at 9:30"``), in the zone ``tz``.
+
+        Raises ValueError if it is past, ScheduleError for a text that is no schedule.
+        """
+        if isinstance(instant, str):
+            named = parse(instant, tz=tz, now=self.now()).next_after(self.now())
+            if named is None:
+                raise ValueError(f"{instant!r} is past, or never comes")
+            instant = named
         if instant.tzinfo is None:
             raise ValueError(f"an aware datetime is needed, not {instant!r}")
         await self.advance(instant - self.now())
+
+    @contextmanager
+    def freeze(self) -> Iterator[None]:
+        """Inside, time passes only by `advance` and its like: what waits for it waits."""
+        loop = self._here()
+        loop.frozen += 1
+        try:
+            yield
+        finally:
+            loop.frozen -= 1
+
+    def block_loop(self, seconds: float | timedelta) -> None:
+        """Let time pass while nothing can run: as a job does that blocks the loop."""
+        self.clock.move_to(self.clock.monotonic() + _seconds(seconds))
+
+    def dst(self, zone: str, year: int, season: Literal["spring", "autumn"]) -> datetime:
+        """Set the wall clock to a day before clocks change in ``zone``; the instant of the change.
+
+        Raises ValueError where they do not.
+        """
+        change = clock_change(zone, year, season)
+        self.set(change - timedelta(days=1))
+        return change
 
     async def settle(self) -> None:
         """Let everything be done that can be, without time passing."""
@@ -143,6 +176,7 @@ class VirtualTime:
         def virtual_run_forever(loop: BaseEventLoop) -> None:
             if threading.get_ident() == thread:
                 self._take(loop)
+                self._loops[loop].grave.exhume()  # whoever runs it now is not who buried them
             run_forever(loop)
 
         # uvloop has a run_forever of its own: runners are where it is seen, and refused.

@@ -18,12 +18,14 @@ import selectors
 import warnings
 from asyncio import base_events
 from contextlib import AbstractContextManager, ExitStack
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from unittest.mock import patch
 
 from acron.clock import SystemClock
 from acron.errors import AcronError
+from acron.testing.grave import Grave
 from acron.threads import name_of
 
 if TYPE_CHECKING:
@@ -65,10 +67,11 @@ class Limits:
 class Hold(AbstractContextManager["Hold"]):
     """Virtual time stands still while one is held; used as a context, or released by hand."""
 
-    __slots__ = ("_holds", "bound", "label", "until")
+    __slots__ = ("_holds", "bound", "context", "label", "until")
 
     def __init__(self, label: str, now: float, bound: float, holds: dict[Hold, None]) -> None:
         self.label = label
+        self.context = copy_context()  # whose it is
         self.bound = bound
         self.until = now + bound
         self._holds = holds
@@ -113,6 +116,8 @@ class VirtualLoop:
         self._waits: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self._patches = ExitStack()
+        self.frozen = 0  # depth of `VirtualTime.freeze`: only `reach` moves time
+        self.grave = Grave(loop)
         self._install()
 
     # --- putting it on, taking it off
@@ -138,6 +143,7 @@ class VirtualLoop:
 
     def restore(self) -> None:
         """Give the loop its own time back. Timers keep what was left of them."""
+        self.grave.exhume()
         virtual = self._loop.time()
         self._patches.close()
         self._shift_timers(self._loop.time() - virtual)
@@ -150,9 +156,11 @@ class VirtualLoop:
 
     def _select(self, timeout: float | None = None) -> list[Any]:
         events: list[Any] = self._poll(0)
-        if events or (timeout is not None and timeout <= 0):
-            return events
-        return self._idle()
+        if not events and (timeout is None or timeout > 0):
+            events = self._idle()
+        if self.grave:
+            self.grave.look()
+        return events
 
     def _idle(self) -> list[Any]:
         """Nothing is ready: wait for what is held, else let time jump."""
@@ -166,7 +174,7 @@ class VirtualLoop:
             when, _, wait = heapq.heappop(waits)
             self._move_to(max(when, self._clock.monotonic()))
             wait.set_result(None)
-        elif first <= self._clock.end:
+        elif first <= self._clock.end and (waits or not self.frozen):
             self._jump(first)
         else:
             return self._nothing_left()
@@ -205,6 +213,12 @@ class VirtualLoop:
         return timers[0]._when if timers else math.inf
 
     # --- holds
+
+    def bury(self, dead: Callable[[Context], bool]) -> None:
+        """From now on nothing runs, and nothing is held, in a context that is ``dead``."""
+        self.grave.bury(dead)
+        for hold in [one for one in self._holds if dead(one.context)]:
+            hold.release()
 
     def hold(self, label: str, seconds: float | None = None) -> Hold:
         """Time stands still from now until the hold is released; or dropped, after ``seconds``
@@ -269,11 +283,12 @@ class VirtualLoop:
     def _nothing_left(self) -> list[Any]:
         events: list[Any] = self._poll(self._limits.grace)
         if not events:
+            why = "time is frozen" if self.frozen else "no timer is set"
             self._throw(
                 WaitsForever(
-                    "nothing can happen any more: nothing is ready, no timer is set, nothing is "
-                    "held, and no other thread called within "
-                    f"{self._limits.grace:g} s. Waiting:{self._waiting()}"
+                    f"nothing can happen any more: nothing is ready, {why}, nothing is held, and "
+                    f"no other thread called within {self._limits.grace:g} s. "
+                    f"Waiting:{self._waiting()}"
                 )
             )
         return events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from typing import TYPE_CHECKING
 
@@ -186,3 +187,17 @@ async def test_what_a_dead_process_left_is_sent_at_most_once(
     assert isinstance(delivery, Delivery)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
+
+
+async def test_work_that_is_cancelled_before_it_began_is_closed(acron_time: VirtualTime) -> None:
+    """Else Python says in the host's log that a coroutine was never awaited."""
+
+    async def never() -> None:
+        raise AssertionError("it was to begin")
+
+    async with Acron("memory://") as app:
+        work = never()
+        task = app._firing()._do(work, "work")
+        task.cancel()
+        await acron_time.settle()
+        assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED

@@ -385,7 +385,7 @@ async def test_a_commit_is_synced_before_anybody_is_told(tmp_path: Path) -> None
     commit = ["write", "sync"]
     whole = ["create", *commit]
     expected = {
-        _add: [*whole, "replace", "sync", *commit],
+        _add: [*whole, "replace", "sync", "sync", *commit],  # once, the journal's own name too
         _claim: commit,
         _finish: commit,
         _pause: [*whole, "remove", "link", "replace", "sync", *commit],

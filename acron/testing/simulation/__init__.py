@@ -1,0 +1,156 @@
+"""Thousands of seeded disasters, each told again the same way.
+
+``play(seed)`` makes a script from the seed, plays it in virtual time with real runtimes, real
+stores and faults at any step, and checks what must always hold. ``shrink`` finds the shortest
+script that still fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from contextlib import ExitStack
+from hashlib import blake2b
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+from unittest.mock import patch
+
+from acron import plugins
+from acron.errors import StoreCorrupt
+from acron.testing.harness import virtual_time
+from acron.testing.simulation.people import CONTROL, SECRET
+from acron.testing.simulation.script import Script, write
+from acron.testing.simulation.stage import Stage
+from acron.text import one_line
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+
+    from acron.testing.simulation.world import Violation, World
+
+__all__ = ["Script", "Story", "play", "shrink", "write"]
+
+#: A file system in memory, where there is one: the faults are ours, not the disk's.
+_IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+
+
+class Story(NamedTuple):
+    """What came of a script."""
+
+    script: Script
+    trace: tuple[tuple[float, str], ...]
+    violations: tuple[Violation, ...]
+    seen: Counter[str]
+
+    @property
+    def digest(self) -> str:
+        """The same for the same seed (I18): what happened when; of one instant, in any order."""
+        lines = sorted(f"{at:.6f} {what}" for at, what in self.trace)
+        return blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.script.seed}: {self.script.kind}, {len(self.script.steps)} steps"]
+        lines += [f"  {_clock(at)}  {what}" for at, what in self.trace]
+        lines += [f"  {one.invariant} does not hold: {one.how}" for one in self.violations]
+        return "\n".join(lines)
+
+
+def play(seed: int | Script, sabotage: Callable[[World], None] | None = None) -> Story:
+    """One seed, from its beginning to its verdict. ``sabotage`` breaks something on purpose."""
+    script = write(seed) if isinstance(seed, int) else seed
+    said = _Listener()
+    root = logging.getLogger("acron")
+    level, propagate = root.level, root.propagate
+    root.addHandler(said)
+    root.propagate = False
+    try:
+        with tempfile.TemporaryDirectory(prefix="acron-simulation-", dir=_IN_MEMORY) as folder:
+            world = _play(script, Path(folder), sabotage)
+    finally:
+        root.removeHandler(said)
+        root.setLevel(level)
+        root.propagate = propagate
+    if said.leaks:
+        world.broke("I16", f"logged: {said.leaks[0]:.80}")
+    return Story(script, tuple(world.trace), tuple(world.violations), world.seen)
+
+
+def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None) -> World:
+    with virtual_time(script.start) as time, ExitStack() as patches:
+        names = Random(f"names {script.seed}")
+        patches.enter_context(patch.object(plugins, "entry_points", _none_installed))
+        patches.enter_context(patch("secrets.token_hex", lambda n=8: names.randbytes(n).hex()))
+        world = Stage(script, time, folder)
+        if sabotage is not None:
+            sabotage(world)
+
+        async def main() -> None:
+            try:
+                await world.play()
+            except StoreCorrupt as error:
+                world.broke("I10", one_line(str(error)))
+            finally:
+                world.over = True
+                for process in world.processes.values():
+                    process.kill()
+                time._here().grave.exhume()  # noqa: SLF001 (its other half)
+                await _clear_away()
+
+        asyncio.run(main())
+    return world
+
+
+def _none_installed(*, group: str) -> tuple[()]:  # noqa: ARG001
+    """What strangers have installed is no part of the story, and slow to look up."""
+    return ()
+
+
+async def _clear_away() -> None:
+    """End what the dead have left. They may do what they like by now, and nobody listens."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)
+    for _ in range(100):
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=1.0)
+
+
+def shrink(script: Script, fails: Callable[[Script], bool]) -> Script:
+    """The script with all steps left out that it fails without."""
+    size = max(1, len(script.steps) // 2)
+    while size:
+        start = 0
+        while start < len(script.steps):
+            steps = script.steps[:start] + script.steps[start + size :]
+            shorter = script._replace(steps=steps)
+            if fails(shorter):
+                script = shorter
+            else:
+                start += size
+        size //= 2
+    return script
+
+
+class _Listener(logging.Handler):
+    """Hears all that acron logs, and keeps what should not have been said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leaks: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if SECRET in text or CONTROL in text:
+            self.leaks.append(text)
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(seconds, 3600)
+    return f"{int(hours):3}:{int(rest // 60):02}:{rest % 60:06.3f}"

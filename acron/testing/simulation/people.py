@@ -1,0 +1,250 @@
+"""Other people's parts in a simulation: jobs that misbehave, a chat that fails, a bad trigger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from acron.abc import Adapter, Context, Message, Receipt
+from acron.errors import DeliveryError
+from acron.model import RunState
+from acron.providers.inprocess import InProcessCronScheduler
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from acron.abc import Firing
+    from acron.app import Acron
+    from acron.model import Run
+    from acron.testing.simulation.process import Process
+    from acron.testing.simulation.world import World
+
+#: Never to be seen in any sink; and never raw, the character after it.
+SECRET = "canary-4711"
+CONTROL = "\x1b[31m"
+
+#: What a run does, and how often.
+MOODS = {
+    "quick": 14,
+    "slow": 4,
+    "speaks": 6,
+    "silent": 2,
+    "fails": 6,
+    "exits": 2,
+    "interrupts": 2,
+    "cancels itself": 2,
+    "stops iteration": 1,
+    "hangs": 2,
+    "swallows cancellation": 1,
+    "child fails": 1,
+    "blocks": 1,
+}
+_ENDS = frozenset(state.value for state in RunState if state.ended)
+
+
+class People:
+    """The functions that jobs call. ``starts`` are the effects that the world has seen: for each
+    attempt of an occurrence, the tokens under which it was begun."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.peaceful = False
+        self.removed: set[str] = set()
+        self.starts: dict[tuple[str, datetime, int], list[int]] = {}
+        self.running: Counter[str] = Counter()
+
+    def enter(self, app: Acron, process: Process) -> None:
+        """Make the functions known to ``app``."""
+
+        async def work(ctx: Context) -> str | None:
+            return await self._work(ctx, process)
+
+        def work_in_a_thread(ctx: Context) -> str | None:
+            return self._thread(ctx, process)
+
+        async def relevant(ctx: Context) -> bool:
+            self._world.seen["hook still_relevant"] += 1
+            return self.peaceful or crc32(f"{ctx.run.due_at}".encode()) % 4 > 0
+
+        async def noted() -> None:
+            self._world.seen["hook after"] += 1
+
+        for function in (work, work_in_a_thread, relevant, noted):
+            app.action(function)
+
+    def _mood(self, ctx: Context) -> tuple[str, Random]:
+        run = ctx.run
+        at = run.scheduled_at or run.due_at
+        random = Random(f"{self._world.script.seed} {run.job_id} {at} {run.attempt}")
+        return random.choices(list(MOODS), list(MOODS.values()))[0], random
+
+    async def _work(self, ctx: Context, process: Process) -> str | None:
+        await self._begin(ctx, process)
+        mood, random = ("quick", Random(0)) if self.peaceful else self._mood(ctx)
+        self._world.seen[f"job {mood}"] += 1
+        if mood == "quick":
+            await asyncio.sleep(random.choice((0.0, 0.2, 2.0)))
+        elif mood == "slow":
+            await asyncio.sleep(random.choice((30.0, 100.0, 400.0)))
+        elif mood == "blocks":
+            self._world.time.block_loop(random.choice((3.0, 70.0)))
+        elif mood == "hangs":
+            await asyncio.get_running_loop().create_future()
+        elif mood == "swallows cancellation":
+            await _stubborn()
+        elif mood == "child fails":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_fail("a child"))
+        elif mood in {"speaks", "silent"}:
+            return f"it is {random.randint(1, 9)}" if mood == "speaks" else None
+        else:
+            raise _error(mood)
+        return None
+
+    def _thread(self, ctx: Context, process: Process) -> str | None:
+        self._note(ctx.run, process)
+        mood, random = ("quick", Random(0)) if self.peaceful else self._mood(ctx)
+        self._world.seen["thread"] += 1
+        if mood in {"fails", "exits", "interrupts", "stops iteration"}:
+            raise _error(mood)
+        return f"thread {random.randint(1, 9)}" if mood == "speaks" else None
+
+    async def _begin(self, ctx: Context, process: Process) -> None:
+        """I2, I4, I7: what holds when people's code begins."""
+        run, world = ctx.run, self._world
+        self._note(run, process)
+        probe = await world.probe()
+        stored = await probe.run(run.id)
+        durable = stored is not None and stored.token == run.token and stored.started_at is not None
+        if not durable:
+            world.broke("I4", f"{_named(run)} was begun before its claim was durable")
+
+    def _note(self, run: Run, process: Process) -> None:
+        world = self._world
+        world.happened(f"{process.name} runs {_named(run)}")
+        if run.scheduled_at is None:
+            return
+        begun = self.starts.setdefault((run.job_id, run.scheduled_at, run.attempt), [])
+        begun.append(run.token)
+        if len(begun) > 1:
+            world.broke("I2", f"{_named(run)} was begun {len(begun)} times")
+        if run.attempt == 1 and run.started_at is not None and run.started_at < run.scheduled_at:
+            world.broke("I7", f"{_named(run)} was begun at {run.started_at}")
+
+
+def _named(run: Run) -> str:
+    """A run as a trace tells it: no word differs between two plays of one seed."""
+    at = "by hand" if run.scheduled_at is None else f"{run.scheduled_at:%dT%H:%M:%S}"
+    return f"{run.job_id} {at} #{run.attempt}"
+
+
+async def _stubborn() -> None:
+    for _ in range(50):  # bounded, so that a world can end
+        try:
+            await asyncio.sleep(1000.0)
+        except asyncio.CancelledError:
+            continue
+
+
+async def _fail(what: str) -> None:
+    await asyncio.sleep(0.1)
+    raise ValueError(f"{what} failed: password={SECRET}{CONTROL}")
+
+
+def _error(mood: str) -> BaseException:
+    errors: dict[str, BaseException] = {
+        "fails": ValueError(f"https://user:{SECRET}@host/ is down{CONTROL}\r\nforged"),
+        "exits": SystemExit(3),
+        "interrupts": KeyboardInterrupt(),
+        "cancels itself": asyncio.CancelledError("I do as I like"),
+        "stops iteration": StopIteration(SECRET and "no more"),
+    }
+    return errors[mood]
+
+
+class Chat:
+    """A chat platform that all processes talk to. ``accepted`` is what it has shown, by run and
+    room; ``next`` how it treats the messages to come."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.accepted: Counter[tuple[str, str]] = Counter()
+        self.confirmed: dict[tuple[str, str], str] = {}
+        self.texts: list[str] = []
+        self.next: list[str] = []
+
+    def adapter(self, process: Process) -> Adapter:
+        return _ChatAdapter(self, process)
+
+
+class _ChatAdapter(Adapter):
+    def __init__(self, chat: Chat, process: Process) -> None:
+        self._chat = chat
+        self._process = process
+
+    @property
+    def name(self) -> str:
+        return "chat"
+
+    async def send(self, message: Message) -> Receipt:
+        chat = self._chat
+        how = chat.next.pop(0) if chat.next else "takes it"
+        chat.world.seen[f"chat {how}"] += 1
+        await asyncio.sleep(0.1)
+        if how == "fails":
+            raise DeliveryError("busy", retry_after=5.0)
+        key = (message.run.id, message.to)
+        chat.accepted[key] += 1
+        chat.texts.append(message.text)
+        if how == "dies":  # in the middle: nobody will know whether it was shown
+            await self._process.die()
+        if how == "hangs":
+            await asyncio.sleep(3600.0)
+        if how == "dies after":  # what it has been told is not marked any more
+            asyncio.get_running_loop().call_later(0.0, self._process.kill)
+        chat.confirmed[key] = receipt = f"m{sum(chat.accepted.values())}"
+        return Receipt(receipt)
+
+
+class Trigger(InProcessCronScheduler):
+    """A provider that fails when told to; else it is the built-in."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
+        self._process = process
+        self._failing = asyncio.Event()
+        self._how = ""
+
+    @property
+    def name(self) -> str:
+        return "simulated"
+
+    def fail(self, how: str) -> None:
+        self._how = how
+        self._failing.set()
+
+    async def start(
+        self, stop_event: asyncio.Event, *, firing: Firing, interval: float = 60.0
+    ) -> None:
+        pulling = asyncio.create_task(super().start(stop_event, firing=firing, interval=interval))
+        failing = asyncio.create_task(self._failing.wait())
+        try:
+            await asyncio.wait({pulling, failing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pulling.cancel()
+            failing.cancel()
+            await asyncio.wait({pulling, failing})
+        if not self._failing.is_set():
+            return
+        if self._how == "raises":
+            raise SystemExit("the provider has had enough")
+        if self._how == "hangs":
+            await asyncio.get_running_loop().create_future()
+
+
+def outcomes(world: World) -> set[str]:
+    """The terminal states that runs have reached, as ``seen`` names them."""
+    return {name for name in _ENDS if world.seen[f"run {name}"]}

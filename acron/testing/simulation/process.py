@@ -1,0 +1,229 @@
+"""One simulated process: an app in a context of its own, with its own clock, that may die."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar, copy_context
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+from zlib import crc32
+
+from acron.errors import AcronError, StoreUnavailable
+from acron.model import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextvars import Context
+    from datetime import datetime
+
+    from acron.app import Acron
+    from acron.testing.clock import VirtualClock
+    from acron.testing.simulation.disk import Connection, FileStore
+    from acron.testing.simulation.world import World
+
+#: In which life of which process code runs.
+_life: ContextVar[object] = ContextVar("simulated life", default=None)
+
+#: Seconds that a transaction takes, and that a lost answer is waited for.
+_LATENCIES = (0.0, 0.0, 0.001, 0.01)
+#: What the way to the store adds: two processes never come at the same instant, whose order real
+#: threads would decide.
+_DISTANCES = {"b": 0.000137, "c": 0.000289}
+_LOST_FOR = (2.0, 30.0, 100.0)
+
+INTERVAL = 120.0
+DRAIN = 10.0
+#: What ``stop`` may take: the drain, the cleanup, the last writes.
+STOP_BOUND = 60.0
+
+
+class SkewedClock:
+    """The world's time as this machine tells it."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self.skew = 0.0
+        self.drift = 0.0  # seconds that it gains in each second since it was made
+        self._made = clock.monotonic()
+
+    def now(self) -> datetime:
+        gained = self.drift * (self._clock.monotonic() - self._made)
+        return self._clock.now() + timedelta(seconds=self.skew + gained)
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+
+class Process:
+    """Starts, stops, dies and starts again; ``up`` while its app is open."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.clock = SkewedClock(world.time.clock)
+        self.app: Acron | None = None
+        self.store: Connection | FileStore | None = None
+        self.partitioned = False
+        self.frozen = False
+        self.slow = 0.0  # seconds that each transaction takes more
+        self.die_in = 0  # transactions until it dies; 0: it does not
+        self.die_after = False  # the one it dies at has been committed
+        self.lose_in = 0  # transactions until an answer is lost
+        self._life: object = None
+        self._context: Context | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+
+    @property
+    def up(self) -> bool:
+        return self._main is not None and not self._main.done()
+
+    # --- its life
+
+    async def start(self) -> None:
+        """Come up; when the store does not let it, it is down again."""
+        if self.up:
+            return
+        self.world.happened(f"{self.name} starts")
+        self._life = object()
+        self._context = copy_context()
+        self._context.run(_life.set, self._life)
+        self._stop = asyncio.Event()
+        self.partitioned = self.frozen = False
+        self.slow, self.die_in, self.lose_in = 0.0, 0, 0
+        self._main = self._task(self._live())
+
+    async def _live(self) -> None:
+        self.store = self.world.store_for(self)
+        self.app = self.world.make_app(self, self.store)
+        try:
+            async with self.app:
+                await self._stop.wait()
+                self.world.stopping(self)
+        except AcronError as error:
+            self.world.happened(f"{self.name} ends: {type(error).__name__}")
+
+    async def stop(self) -> None:
+        """As on SIGTERM: drain, close. Bounded, or the world takes note."""
+        if not self.up or self._main is None:
+            return
+        self.world.happened(f"{self.name} stops")
+        self._stop.set()
+        _, late = await asyncio.wait({self._main}, timeout=STOP_BOUND + 40 * self.slow)
+        if late and self.up:
+            self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
+            self.kill()
+
+    def kill(self) -> None:
+        """``kill -9``: nothing is awaited, nothing is flushed, nothing of it runs again."""
+        if not self.up:
+            return
+        life, self._life = self._life, None
+        self.world.happened(f"{self.name} is killed")
+        self.world.bury(lambda context: context.get(_life) is life)
+        if self.store is not None:
+            self.store.drop()
+        self._main = None
+
+    @property
+    def node(self) -> str | None:
+        """The id of its node, while it is one."""
+        node = None if self.app is None else self.app.node
+        return None if node is None else node.id
+
+    async def die(self) -> NoReturn:
+        """Called from within: it is killed here, and this never returns."""
+        self.kill()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("the dead do not wake")
+
+    def _task(self, work: Any) -> asyncio.Task[Any]:
+        assert self._context is not None
+        return asyncio.get_running_loop().create_task(work, context=self._context.copy())
+
+    async def do(self, work: Callable[[Acron], Awaitable[Any]]) -> Any:
+        """``work`` by its app, as code of its own; None if it dies meanwhile, or refuses."""
+        if not self.up or self.app is None or self.app._store is None:  # noqa: SLF001
+            return None
+        app, life = self.app, self._life
+
+        async def contained() -> Any:
+            try:
+                return await work(app)
+            except (AcronError, ValueError) as error:
+                return error
+
+        task = self._task(contained())
+        while not task.done() and self._life is life:
+            await asyncio.wait({task}, timeout=5.0)
+        return task.result() if task.done() else None
+
+    async def command(self, work: Callable[[Acron], Awaitable[Any]]) -> Any:
+        """``work`` as a command of the shell does it: open, without a trigger, and close."""
+        self._context = copy_context()
+        self.store = self.world.store_for(self)
+        app = self.world.make_app(self, self.store)
+
+        async def run() -> Any:
+            try:
+                async with app.attached():
+                    return await work(app)
+            except (AcronError, ValueError) as error:
+                return error
+
+        return await self._task(run())
+
+    # --- what happens to its transactions
+
+    async def at(self, name: str) -> None:
+        """Before a transaction."""
+        latency = _LATENCIES[self._chance(name) % 4] + _DISTANCES.get(self.name, 0.0)
+        await asyncio.sleep(latency + self.slow)
+        while self.frozen:  # noqa: ASYNC110 (an event would be one more state to keep in step)
+            await asyncio.sleep(1.0)
+        if self.partitioned:
+            await asyncio.sleep(2.0)
+            raise StoreUnavailable("the network is gone", address="simulated")
+        if self.die_in and not self.die_after:
+            await self._count_down(name)
+
+    async def after(self, name: str) -> None:
+        """After its commit."""
+        if self.die_in and self.die_after:
+            await self._count_down(name)
+        if self.lose_in:
+            self.lose_in -= 1
+            if not self.lose_in:
+                self.world.happened(f"{self.name} waits for the answer of {name}")
+                await asyncio.sleep(_LOST_FOR[self._chance(name) % 3])
+
+    def _chance(self, name: str) -> int:
+        """A number that only the seed and the moment decide: not the order in which sets of tasks
+        happen to be walked."""
+        now = self.clock.monotonic()
+        return crc32(f"{self.world.script.seed} {self.name} {name} {now:.6f}".encode()) >> 8
+
+    async def _count_down(self, name: str) -> None:
+        self.die_in -= 1
+        if not self.die_in:
+            when = "after" if self.die_after else "before"
+            self.world.happened(f"{self.name} dies {when} {name}")
+            self.world.seen[f"died {when} {name}"] += 1
+            await self.die()
+
+
+class Bystander(Process):
+    """Somebody whose transactions nothing happens to."""
+
+    async def at(self, name: str) -> None:
+        pass
+
+    async def after(self, name: str) -> None:
+        pass
+
+
+def settings() -> Settings:
+    """Short bounds, so that a story fits into an hour."""
+    return Settings(
+        interval=INTERVAL, drain_timeout=DRAIN, max_running=10, retention_days=100_000.0
+    )

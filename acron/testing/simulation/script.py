@@ -1,0 +1,149 @@
+"""What happens to a world: made from a seed, and nothing else. Shrinks by leaving steps out."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Kind = Literal["database", "files"]
+
+
+class Step(NamedTuple):
+    """``what`` is done to ``whom`` (a process or a job), with ``how``."""
+
+    what: str
+    whom: str = ""
+    how: Any = None
+
+    def __str__(self) -> str:
+        words = (self.what.replace("_", " "), self.whom, "" if self.how is None else str(self.how))
+        return " ".join(word for word in words if word)
+
+
+class Script(NamedTuple):
+    """A story to be played: jobs as records, processes by name, and what happens to them."""
+
+    seed: int
+    kind: Kind
+    start: str
+    processes: tuple[str, ...]
+    jobs: tuple[dict[str, Any], ...]
+    steps: tuple[Step, ...]
+
+
+SCHEDULES = (
+    *("every 1m", "every 90s", "every 4m", "every 7m", "every 20m"),
+    *("*/5 * * * *", "*/2 * * * *", "15 * * * *", "0 9 * * *"),
+    *("30 2 * * *", "30 1 * * *"),
+    *("in 3m", "in 20m", "in 1h"),
+    "every 3m except 2026-03-29",
+)
+ZONES = ("UTC", "Europe/Paris", "America/New_York", "Australia/Lord_Howe")
+#: The nights in which Europe's clocks change, an hour and a half before they do.
+STARTS = ("2026-03-28T23:30:00+00:00", "2026-10-24T23:30:00+00:00")
+DISK_ERRORS = ("EIO", "ENOSPC", "kill")
+#: What somebody's editor leaves in jobs.json: half of it, a junk record, a field that no version
+#: knows, a schema that is not written yet.
+HANDS = ("truncates", "junk record", "unknown field", "newer schema")
+
+
+class Kinds(NamedTuple):
+    """A kind of step: how often it is taken, whom it befalls, how, and where it can happen."""
+
+    weight: int
+    whom: Literal["process", "job", ""] = ""
+    how: Callable[[Random], Any] = lambda _: None
+    only: Kind | None = None
+
+
+def _one_of(*values: Any) -> Callable[[Random], Any]:
+    return lambda random: random.choice(values)
+
+
+#: Waiting is done after each step.
+STEPS: dict[str, Kinds] = {
+    "crash": Kinds(6, "process"),
+    "crash_at": Kinds(8, "process", lambda random: (random.randint(1, 12), random.random() < 0.5)),
+    "start": Kinds(8, "process"),
+    "stop": Kinds(4, "process"),
+    "lose_answer": Kinds(4, "process", lambda random: random.randint(1, 8), "database"),
+    "jump": Kinds(4, "process", _one_of(-3600, -90, -10, 10, 90, 3600, 86400, 31536000)),
+    "drift": Kinds(2, "process", _one_of(-0.01, 0.01)),
+    "suspend": Kinds(2, "", _one_of(30, 600, 40_000)),
+    "slow": Kinds(2, "process", _one_of(0.5, 5.0)),
+    "partition": Kinds(4, "process", _one_of(5, 50, 200), "database"),
+    "freeze": Kinds(5, "process", only="database"),
+    "disk": Kinds(
+        6, "process", lambda random: (random.choice(DISK_ERRORS), random.randint(1, 20)), "files"
+    ),
+    "power": Kinds(4, only="files"),
+    "lock": Kinds(2, only="files"),
+    "hand": Kinds(4, "", _one_of(*HANDS), "files"),
+    "pause": Kinds(3, "job", _one_of(None, "in 10m")),
+    "resume": Kinds(4, "job"),
+    "edit": Kinds(2, "job", _one_of({"timeout": 50}, {"retry": None}, {"tz": None})),
+    "reschedule": Kinds(3, "job", lambda random: random.choice(SCHEDULES[:10])),
+    "remove": Kinds(1, "job"),
+    "add": Kinds(2, "", lambda random: _job(random, f"more{random.randint(1, 99)}")),
+    "run_now": Kinds(3, "job"),
+    "backfill": Kinds(1, "job"),
+    "cancel": Kinds(2),
+    "trigger": Kinds(4, "process"),
+    "provider": Kinds(3, "process", _one_of("raises", "returns", "hangs")),
+    "chat": Kinds(8, "", _one_of("fails", "hangs", "dies", "dies after")),
+    "wait": Kinds(6, "", _one_of(60, 600)),
+}
+
+
+def write(seed: int) -> Script:
+    """The script of ``seed``: the same on every machine."""
+    random = Random(seed)
+    kind: Kind = "files" if random.random() < 0.35 else "database"
+    processes = tuple("abc"[: random.choice((1, 2, 2, 3))])
+    jobs = tuple(_job(random, f"job{number}") for number in range(random.randint(2, 4)))
+    kinds = [what for what, step in STEPS.items() if step.only in {None, kind}]
+    weights = [STEPS[what].weight for what in kinds]
+    steps: list[Step] = []
+    for _ in range(random.randint(5, 10)):
+        what = random.choices(kinds, weights)[0]
+        whom = {"process": processes, "job": [job["id"] for job in jobs], "": [""]}
+        step = Step(what, random.choice(whom[STEPS[what].whom]), STEPS[what].how(random))
+        if what == "trigger":
+            step = step._replace(how=random.choice(jobs)["id"])
+        steps += step, Step("wait", how=random.choice((1, 5, 20, 61, 130, 600)))
+    return Script(seed, kind, STARTS[seed % 2], processes, jobs, tuple(steps))
+
+
+def _job(random: Random, job_id: str) -> dict[str, Any]:
+    schedule = random.choice(SCHEDULES)
+    record: dict[str, Any] = {
+        "id": job_id,
+        "schedule": schedule,
+        "tz": random.choice(ZONES),
+        "action": random.choice(("work",) * 7 + ("work_in_a_thread",)),
+        "timeout": random.choice((20, 300, 600)),
+        "deliver": random.choice(("chat:room", "chat:room, chat:hall", None)),
+    }
+    choices: dict[str, tuple[Any, ...]] = {
+        "overlap": ("skip", "queue", "allow", "replace"),
+        "catch_up": ("once", "none", "all"),
+        "catch_up_limit": (2, 5),
+        "grace": (30, 600),
+        "idempotent": (True, False),
+        "max_running": (1, 2),
+        "retry": ({"attempts": 2, "delay": 5}, {"attempts": 3, "delay": 40}),
+        "pause_after": (3,),
+        "repeat": (2, 7),
+        "jitter": (10,),
+        "key": ("shared",),
+        "still_relevant": ("relevant",),
+        "after": ("noted",),
+        "priority": (-1, 5),
+    }
+    for name, values in choices.items():
+        if random.random() < 0.3 and not (name == "jitter" and schedule.startswith("in")):
+            record[name] = random.choice(values)
+    return {key: value for key, value in record.items() if value is not None}

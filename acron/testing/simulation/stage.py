@@ -1,0 +1,268 @@
+"""Where a script is played: each kind of step, as a method."""
+
+from __future__ import annotations
+
+import errno
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from acron.model import Job
+from acron.occurrences import history
+from acron.testing.simulation import checks
+from acron.testing.simulation.disk import FileStore
+from acron.testing.simulation.people import Trigger
+from acron.testing.simulation.process import Bystander, Process
+from acron.testing.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from acron.app import Acron
+    from acron.testing.simulation.script import Step
+
+#: Seconds of peace: more than `checks.BOUND`, and the longest run.
+PEACE = 1000.0
+
+
+class Stage(World):
+    """A world, and what a script does to it."""
+
+    _edits = 0
+
+    async def play(self) -> None:
+        """Everything in the script, then peace."""
+        for process in self.processes.values():
+            await process.start()
+            await self.time.advance(self.random.choice((0.0, 0.5, 3.0)))
+        await self._declare()
+        for step in self.script.steps:
+            await self._do(step)
+            await checks.after_step(self)
+        await self._make_peace()
+        await checks.at_the_end(self)
+        for process in self.processes.values():
+            await process.stop()
+        await checks.after_all(self)
+
+    async def _declare(self) -> None:
+        for record in self.script.jobs:
+            while not isinstance(done := await self._edit(_adding(record)), Job):
+                if done is not None:
+                    raise TypeError(f"{record} was not added: {done!r}")
+                await self.time.advance(1.0)  # nobody is open yet
+            self.added.add(done.id)
+
+    async def _edit(self, work: Callable[[Acron], Awaitable[Any]]) -> Any:
+        """By a process that is up, or by a command beside it; None when nobody has answered."""
+        self._edits += 1
+        if self._edits % 3 == 0:
+            self.seen["command"] += 1
+            return await Process(self, f"command{self._edits}").command(work)
+        for process in self.processes.values():
+            if process.up and not process.partitioned and not process.frozen:
+                return await process.do(work)
+        return None
+
+    async def _do(self, step: Step) -> None:
+        self.happened(f"— {step}")
+        await getattr(self, f"_do_{step.what}")(step)
+
+    async def _do_wait(self, step: Step) -> None:
+        await self.time.advance(step.how)
+
+    async def _do_start(self, step: Step) -> None:
+        await self.processes[step.whom].start()
+
+    async def _do_stop(self, step: Step) -> None:
+        self.seen["stop"] += 1
+        await self.processes[step.whom].stop()
+
+    async def _do_crash(self, step: Step) -> None:
+        self.seen["crash"] += self.processes[step.whom].up
+        self.processes[step.whom].kill()
+
+    async def _do_crash_at(self, step: Step) -> None:
+        process = self.processes[step.whom]
+        process.die_in, process.die_after = step.how
+        self.seen["crash after a commit" if step.how[1] else "crash before a commit"] += 1
+
+    async def _do_lose_answer(self, step: Step) -> None:
+        self.seen["lost acknowledgement"] += 1
+        self.processes[step.whom].lose_in = step.how
+
+    async def _do_jump(self, step: Step) -> None:
+        self.seen["clock forward" if step.how > 0 else "clock back"] += 1
+        for process in self.processes.values():  # one machine, or all of them
+            if process.name == step.whom or self.script.kind == "files":
+                process.clock.skew += step.how
+
+    async def _do_drift(self, step: Step) -> None:
+        self.seen["clock drift"] += 1
+        self.processes[step.whom].clock.drift = step.how
+
+    async def _do_suspend(self, step: Step) -> None:
+        self.seen["suspend"] += 1
+        self.time.jump_clock(step.how)
+
+    async def _do_slow(self, step: Step) -> None:
+        self.seen["slow store"] += 1
+        self.processes[step.whom].slow = step.how
+
+    async def _do_partition(self, step: Step) -> None:
+        self.seen["partition"] += 1
+        process = self.processes[step.whom]
+        process.partitioned = True
+        await self.time.advance(step.how)
+        process.partitioned = False
+
+    async def _do_freeze(self, step: Step) -> None:
+        """Its loop is blocked for so long that its lease lapses."""
+        self.seen["lapsed lease"] += 1
+        process = self.processes[step.whom]
+        process.frozen = True
+        await self.time.advance(200.0)
+        process.frozen = False
+
+    async def _do_disk(self, step: Step) -> None:
+        store = self.processes[step.whom].store
+        if isinstance(store, FileStore):
+            name, steps = step.how
+            self.seen[f"disk {name}"] += 1
+            store.files.fail(steps, getattr(errno, name, 0))
+
+    async def _do_lock(self, _: Step) -> None:
+        """Somebody holds the lock, and does not let go for a while."""
+        self.seen["stuck lock"] += 1
+        holder = FileStore(self.path, Bystander(self, "holder"))
+        with holder._lock.held():  # noqa: SLF001
+            await self.time.advance(30.0)
+        holder._lock.close()  # noqa: SLF001
+
+    async def _do_power(self, _: Step) -> None:
+        """The machine goes off in the middle of whatever it does."""
+        self.seen["power loss"] += 1
+        for process in self.processes.values():
+            process.kill()
+        self.drop_probe()
+        self.platter.lose_power()
+
+    async def _do_hand(self, step: Step) -> None:
+        """Somebody's editor at jobs.json; what is not to be read at all is put right later."""
+        if not self.path.exists():
+            return
+        self.seen[f"hand: {step.how}"] += 1
+        good = self.path.read_bytes()
+        if step.how == "truncates":
+            self._write_by_hand(good[: len(good) // 2])
+        elif step.how == "newer schema":
+            self._write_by_hand(good.replace(b'"acron": 1', b'"acron": 99'))
+        else:
+            document = json.loads(good)
+            if step.how == "junk record":
+                document["jobs"].append({"id": "junk", "schedule": 5})
+            else:
+                for record in document["jobs"][:1]:
+                    record["later"] = "kept"
+                    self.marked.add(record["id"])
+            self._write_by_hand(json.dumps(document, indent=2).encode())
+            return
+        await self.time.advance(100.0)
+        self._write_by_hand(good)
+
+    def _write_by_hand(self, data: bytes) -> None:
+        """As an editor does that takes care: durable, and at once."""
+        with self.path.open("r+b") as file:
+            file.truncate()
+            file.write(data)
+            file.flush()
+            self.platter.changed(file.fileno())
+            self.platter.synced(file.fileno(), data)
+
+    async def _do_pause(self, step: Step) -> None:
+        await self._edit(lambda app: app.pause(step.whom, "by hand", until=step.how))
+
+    async def _do_resume(self, step: Step) -> None:
+        await self._edit(lambda app: app.resume(step.whom))
+
+    async def _do_edit(self, step: Step) -> None:
+        await self._edit(lambda app: app.edit(step.whom, **step.how))
+        await self._anchored(step.whom)
+
+    async def _do_reschedule(self, step: Step) -> None:
+        await self._edit(lambda app: app.edit(step.whom, schedule=step.how))
+        await self._anchored(step.whom)
+
+    async def _anchored(self, job_id: str) -> None:
+        """An edit, acknowledged or not, may have begun the job's schedule anew."""
+        told = await history(await self.probe(), job_id)
+        if told.job is not None and told.job.cursor is not None:
+            self.rebound[job_id] = told.job.cursor
+            self.before[job_id] = told
+
+    async def _do_remove(self, step: Step) -> None:
+        async def remove(app: Acron) -> str:
+            await app.remove(step.whom)
+            return step.whom
+
+        if await self._edit(remove) == step.whom:
+            self.people.removed.add(step.whom)
+
+    async def _do_add(self, step: Step) -> None:
+        done = await self._edit(_adding(step.how))
+        if isinstance(done, Job):
+            self.added.add(done.id)
+            self.people.removed.discard(done.id)
+
+    async def _do_run_now(self, step: Step) -> None:
+        run = await self._edit(lambda app: app.run_now(step.whom))
+        if hasattr(run, "scheduled_at") and run.scheduled_at is not None:
+            self.broke("I17", f"the manual run {run.id} carries {run.scheduled_at}")
+
+    async def _do_backfill(self, step: Step) -> None:
+        self.seen["backfill"] += 1
+        until = self.time.now()
+        since = max(self.start, until - timedelta(minutes=10))
+        await self._edit(lambda app: app.backfill(step.whom, since, until))
+
+    async def _do_cancel(self, _: Step) -> None:
+        async def cancel(app: Acron) -> None:
+            for run in await app.runs(state="running", limit=1):
+                await app.cancel(run.id)
+
+        await self._edit(cancel)
+
+    async def _do_trigger(self, step: Step) -> None:
+        """An outside trigger, for what may be long gone."""
+        self.seen["duplicate trigger"] += 1
+        at = self.time.now() - timedelta(minutes=self.random.choice((0, 1, 60)))
+        await self.processes[step.whom].do(lambda app: app._firing().fire(step.how, at))  # noqa: SLF001
+
+    async def _do_provider(self, step: Step) -> None:
+        self.seen[f"provider {step.how}"] += 1
+        process = self.processes[step.whom]
+        if process.up and process.app is not None and isinstance(process.app._provider, Trigger):  # noqa: SLF001
+            process.app._provider.fail(step.how)  # noqa: SLF001
+
+    async def _do_chat(self, step: Step) -> None:
+        self.chat.next.append(step.how)
+
+    async def _make_peace(self) -> None:
+        """Faults end, clocks are put right, and one process at least is up."""
+        self.happened("— peace")
+        for process in self.processes.values():
+            process.partitioned = process.frozen = False
+            process.slow, process.die_in, process.lose_in = 0.0, 0, 0
+            process.clock.skew = process.clock.drift = 0.0
+            if isinstance(process.store, FileStore):
+                process.store.files.fail(0, 0)
+        self.chat.next.clear()
+        self.people.peaceful = True
+        await self.time.advance(130.0)
+        for process in self.processes.values():
+            await process.start()
+        await self.time.advance(PEACE)
+
+
+def _adding(record: dict[str, Any]) -> Callable[[Acron], Awaitable[Job]]:
+    return lambda app: app.add(**record)

@@ -1,0 +1,150 @@
+"""The world of a story: processes, what they share, and everything that came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+from acron.app import Acron
+from acron.model import RunState
+from acron.stores.dead import DIED
+from acron.testing.simulation.disk import Connection, Database, FileStore, Platter
+from acron.testing.simulation.people import Chat, People, Trigger
+from acron.testing.simulation.process import Bystander, Process, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+    from datetime import datetime
+    from pathlib import Path
+
+    from acron.abc import Decide, Store
+    from acron.model import Decision, Due, Run
+    from acron.occurrences import History
+    from acron.testing.harness import VirtualTime
+    from acron.testing.simulation.script import Script
+
+
+class Violation(NamedTuple):
+    """An invariant that did not hold, and how it showed."""
+
+    invariant: str
+    how: str
+
+
+class World:
+    """One play of one script. ``trace`` is what happened, ``violations`` what should not have;
+    ``seen`` counts the faults that struck and the states that were reached."""
+
+    def __init__(self, script: Script, time: VirtualTime, folder: Path) -> None:
+        self.script = script
+        self.time = time
+        self.trace: list[tuple[float, str]] = []
+        self.violations: list[Violation] = []
+        self.seen: Counter[str] = Counter()
+        self.over = False  # what happens now is no part of the story
+        self.random = Random(f"world {script.seed}")
+        self.chat = Chat(self)
+        self.people = People(self)
+        self.processes = {name: Process(self, name) for name in script.processes}
+        self.database = Database(time.clock.monotonic)
+        self.path = folder / "jobs.json"
+        self.platter = Platter(folder)
+        self._began = time.clock.monotonic()
+        self.start = time.now()
+        self.runs: dict[str, Run] = {}  # as they were when last looked at
+        self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
+        self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
+        self.rebound: dict[str, datetime] = {}  # when a job's schedule was last changed
+        self.before: dict[str, History] = {}  # what was known of it then
+        self._probe: FileStore | None = None
+        self.added: set[str] = set()  # whose creation was acknowledged
+        self.marked: set[str] = set()  # that somebody gave a field that no version knows
+
+    # --- what is told
+
+    def happened(self, what: str) -> None:
+        if not self.over:
+            self.trace.append((self.time.clock.monotonic() - self._began, what))
+
+    def broke(self, invariant: str, how: str) -> None:
+        """An invariant does not hold."""
+        violation = Violation(invariant, how)
+        if violation not in self.violations and not self.over:
+            self.violations.append(violation)
+            self.happened(f"!! {invariant}: {how}")
+
+    def tore(self) -> None:
+        self.seen["torn write"] += 1
+
+    def bury(self, dead: Callable[[Context], bool]) -> None:
+        self.time._here().bury(dead)  # noqa: SLF001 (its other half)
+
+    def stopping(self, process: Process) -> None:
+        self.happened(f"{process.name} drains")
+
+    # --- what processes are made of
+
+    def store_for(self, process: Process) -> Connection | FileStore:
+        if self.script.kind == "files":
+            return FileStore(self.path, process)
+        return Connection(self.database, process)
+
+    def make_app(self, process: Process, store: Store) -> Acron:
+        app = Acron(
+            store,
+            app="simulated",
+            clock=process.clock,
+            settings=settings(),
+            provider=Trigger(self, process),
+            adapters={"chat": self.chat.adapter(process)},
+        )
+        self.people.enter(app, process)
+        return app
+
+    async def probe(self) -> Store:
+        """The truth, by a way that never fails."""
+        if self.script.kind == "database":
+            if not self.database._opened:  # noqa: SLF001
+                await self.database.open(self.time.now())
+            return self.database
+        if self._probe is None:
+            store = FileStore(self.path, Bystander(self, "probe"))
+            await store.open(self.time.now())
+            self._probe = store
+        return self._probe
+
+    def drop_probe(self) -> None:
+        if self._probe is not None:
+            self._probe.drop()
+            self._probe = None
+
+    def watched(self, decide: Decide) -> Decide:
+        """``decide``, with an eye on what it starts (I7)."""
+
+        def decided(due: Due, mint: Callable[[], int]) -> Decision | None:
+            decision = decide(due, mint)
+            for run in decision.runs if decision is not None else ():
+                if run.state is not RunState.RUNNING or run.cancel_requested:
+                    continue
+                self._owners[run.id] = run.node
+                paused = due.job.paused is not None and due.job.paused_until is None
+                if paused and run.scheduled_at is not None and run.batch is None:
+                    self.broke("I7", f"{due.job.id} was claimed while paused: {due.job.paused}")
+            return decision
+
+        return decided
+
+    def watch_recovery(self, decisions: list[Decision]) -> None:
+        """I2: the runs of a node are ended by others only once it is proven dead."""
+        for run in (run for decision in decisions for run in decision.runs):
+            if run.state.ended:
+                self.settled[run.id] = run
+            owner = self._owners.get(run.id)
+            if run.error != DIED.error or owner is None:
+                continue
+            alive = any(one.up and one.node == owner for one in self.processes.values())
+            lapsed = self.script.kind == "database" and self.database.lapsed(owner)
+            if alive and not lapsed:
+                self.broke("I2", f"{run.id} was ended, and its process lives")

@@ -1,0 +1,50 @@
+"""The checker is checked: without one of acron's safeguards, seeds turn red."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from acron.testing.simulation import play, shrink, write
+
+from .mutations import MUTATIONS, without_the_sending_mark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+#: Where a red seed is looked for, when those that were red have become other stories.
+SEARCH = 200
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.__name__)
+def test_it_turns_a_seed_red(mutation: Callable[[], AbstractContextManager[Any]]) -> None:
+    seeds, wanted = MUTATIONS[mutation]
+    for seed in chain(seeds, range(SEARCH)):
+        with mutation():
+            found = {one.invariant for one in play(seed).violations}
+        if found & wanted:
+            assert not play(seed).violations, "it is the mutation that is seen"
+            return
+    pytest.fail(f"{SEARCH} seeds do not see acron {mutation.__name__}")
+
+
+def test_a_failing_story_shrinks() -> None:
+    """To the steps without which it does not fail: here a message, and a death while it is out."""
+
+    def fails(script: Any) -> bool:
+        with without_the_sending_mark():
+            return any(one.invariant == "I13" for one in play(script).violations)
+
+    seeds, _ = MUTATIONS[without_the_sending_mark]
+    script = next(write(seed) for seed in chain(seeds, range(SEARCH)) if fails(write(seed)))
+    short = shrink(script, fails)
+    assert len(short.steps) < len(script.steps)
+    assert fails(short)
+    with without_the_sending_mark():
+        told = str(play(short))
+    assert "I13 does not hold" in told
+    assert f"seed {script.seed}" in told
