@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: How late a one-shot may still fire unless its job says otherwise, in seconds.
 ONE_SHOT_GRACE = 24 * 3600.0
 TICK = timedelta(microseconds=1)
+#: By how much another machine's clock may be ahead of ours.
+AHEAD = timedelta(days=1)
 
 #: The calendars that schedules may name. Like time zones, they hold for the whole process: the
 #: days of a calendar may change, and then every schedule that names it follows.
@@ -183,7 +185,7 @@ def _anchor(job: Job, old: Job | None, now: datetime, *, past: bool) -> Job:
     if policy.start is not None or policy.until is not None:
         schedule = bounded(plain, policy.start, policy.until)
     _check_jitter(policy.jitter, schedule, now)
-    cursor = min(now, plain.at - TICK) if isinstance(plain, Once) else now
+    cursor = min(now, plain.at - TICK) if isinstance(plain, Once) else _begin(old, now)
     following = schedule.next_after(cursor)
     return replace(
         job,
@@ -199,6 +201,14 @@ def _anchor(job: Job, old: Job | None, now: datetime, *, past: bool) -> Job:
         created_at=now if old is None else old.created_at,
         revision=1 if old is None else old.revision + 1,
     )
+
+
+def _begin(old: Job | None, now: datetime) -> datetime:
+    """Where a recurring schedule begins: now; or after what a machine whose clock is ahead of ours
+    has fired already, which must not run twice. A clock that is wrong by more than ``AHEAD`` is not
+    believed: the job would wait for it."""
+    fired = None if old is None else old.last_fire_at
+    return fired if fired is not None and now < fired <= now + AHEAD else now
 
 
 def _bound(text: str, schedule: Schedule) -> str:

@@ -12,6 +12,7 @@ from acron.errors import ConfigError, ScheduleError
 from acron.incidents import opened
 from acron.model import Job, SkipReason
 from acron.records import job_from_record
+from acron.specs import Call
 from acron.timetable import advance, bind, grace, name_calendars, timetable
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -167,3 +168,18 @@ def test_an_instant_in_full_is_kept_as_it_was_written(text: str, kept: str) -> N
     assert (
         job.next_fire_at == timetable(job).next_after(START) == datetime(2027, 1, 1, 8, tzinfo=UTC)
     )
+
+
+def test_an_edit_by_a_clock_behind_runs_no_instant_again() -> None:
+    """Seed 3589 of the simulation: a machine an hour ahead had run 00:15 already."""
+    now = datetime(2026, 11, 22, 23, 20, tzinfo=UTC)
+    fired = datetime(2026, 11, 23, 0, 15, tzinfo=UTC)
+    new = Job(id="tea", schedule="15 * * * *", action=Call("brew"))
+    old = bind(new, None, now).job
+    assert old is not None
+    for ahead, first in ((timedelta(0), timedelta(hours=1)), (timedelta(days=400), None)):
+        ran = replace(old, last_fire_at=fired + ahead, cursor=fired + ahead)
+        job = bind(replace(new, tz="Europe/Paris"), ran, now).job
+        assert job is not None
+        expected = now.replace(minute=15) + timedelta(hours=1) if first is None else fired + first
+        assert job.next_fire_at == expected

@@ -23,11 +23,11 @@ def test_all_invariants_hold(part: int) -> None:
         assert not story.violations, f"{story}\n\nacron simulate --chaos --seed {seed}"
 
 
-@pytest.mark.xfail(
-    reason="I18 is not wholly reached: real threads decide some ties of one instant", strict=False
-)
 def test_the_same_seed_tells_the_same_story() -> None:
-    for seed in range(30):
+    """I18; of scripts without real threads, whose ends the machine itself puts in order."""
+    seeds = [seed for seed in range(60) if "thread" not in str(write(seed))][:20]
+    assert len(seeds) == 20
+    for seed in seeds:
         first, second = play(seed), play(seed)
         assert first.digest == second.digest, f"{first}\n\n{second}"
 
