@@ -18,6 +18,11 @@ settings.register_profile("acron", deadline=None, derandomize="CI" in os.environ
 settings.load_profile("acron")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: much of the suite waits for processes of its own."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No setting of the user's is read, and no file of theirs is written."""

@@ -104,6 +104,8 @@ def on_a_loop(work: Coroutine[Any, Any, T]) -> T:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await work
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script's shell does so with "&"
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with logging_to_stderr(logging.WARNING):
             return asyncio.run(stoppable())

@@ -226,6 +226,9 @@ async def test_a_server_that_cannot_do_it_says_why() -> None:
         await wire.close()
 
 
+# nats-py leaves the transport of a refused TLS handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_server_that_lets_in_only_its_own(tmp_path: Path) -> None:
     """TLS on both sides, and a user's credentials: with all of them it works, without one not."""
     ours, operator = Authority(tmp_path), Operator()
