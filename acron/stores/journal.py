@@ -305,7 +305,10 @@ class Journal:
 
     def _attach(self, fd: int) -> None:
         self.close()
-        self._fd, self._inode, self._named = fd, os.fstat(fd).st_ino, False
+        inode = os.fstat(fd).st_ino
+        # The same file again needs no second look: there may be no descriptor to spare for one.
+        self._named = self._named and inode == self._inode
+        self._fd, self._inode = fd, inode
 
     def _reload(self) -> None:
         self._attach(self._files.open(self.path))
