@@ -46,7 +46,7 @@ class Size:
         return quick if self.quick else full
 
     def seconds(self, full: float) -> float:
-        return 0.6 if self.quick else full  # a few periods: a busy machine misses one
+        return 0.4 if self.quick else full  # a few periods: a busy machine misses one
 
 
 class Ratio(Struct, frozen=True):
