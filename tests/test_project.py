@@ -72,7 +72,9 @@ def test_python_on_a_page_parses_and_its_imports_exist(page: Path) -> None:
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("acron"):
                 module = importlib.import_module(str(node.module))
-                assert [one.name for one in node.names if not hasattr(module, one.name)] == []
+                for one in node.names:  # a name of the module, or a module in it
+                    if not hasattr(module, one.name):
+                        importlib.import_module(f"{module.__name__}.{one.name}")
 
 
 def test_the_docs_have_no_other_rooms_than_four() -> None:
