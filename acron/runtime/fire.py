@@ -11,6 +11,7 @@ from acron.contain import meant_for_us
 from acron.events import Delivered, Finished, Skipped, Started
 from acron.model import Decision, End, Job, Outcome, Run, RunState
 from acron.runtime.claim import Decider
+from acron.runtime.files import needs_files
 from acron.runtime.run import Attempt, contain, failed
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
             if not attempt.in_task():
                 raise  # the loop is gone, and the coroutine is being closed
             outcome = failed(error)
-        if outcome.files:
+        if needs_files(outcome):
             outcome = await rt.files.keep(attempt.run, outcome)
         if outcome.error is None:
             record(rt, attempt, outcome)
