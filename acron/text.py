@@ -166,9 +166,12 @@ class Excerpt:
     def __str__(self) -> str:
         if not self.cut:
             return self._head.decode()
-        # A character that the cut has split is left out whole.
+        # A character that the cut has split is left out whole, and so is a line, unless it is very
+        # long: half a secret would not be known as one.
         head = self._head[: self._half].decode(errors="ignore")
         tail = (self._head + self._tail)[-self._half :].decode(errors="ignore")
+        head = head[: head.rfind("\n", len(head) // 2) + 1].removesuffix("\n") or head
+        tail = tail[tail.find("\n", 0, len(tail) // 2) + 1 :]
         left_out = self._size - len(head.encode()) - len(tail.encode())
         return f"{head}\n[… {left_out:,} of {self._size:,} bytes{_LEFT_OUT}\n{tail}"
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from acron.model import OUTPUT_LIMIT
 from acron.runtime.oldfiles import Old, forget
-from acron.text import cut, many_lines, one_line, safe_name, where_left_out
+from acron.text import cut, many_lines, one_line, redact, safe_name, where_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,13 +38,9 @@ PATIENCE = 30.0
 WHOLE = "output.txt"
 LARGEST_OUTPUT = 8 * 1024 * 1024
 
-#: What is redacted at once: another thread is held up for no longer.
+#: What is redacted at once, in a thread and on the loop: nobody else is held up for longer.
 _BLOCK = 64 * 1024
-
-
-def needs_files(outcome: Outcome) -> bool:
-    """Whether the row alone cannot keep ``outcome``."""
-    return bool(outcome.files) or _is_long(outcome)
+_QUICK = 4 * 1024
 
 
 def _is_long(outcome: Outcome) -> bool:
@@ -72,7 +68,10 @@ class Files:
 
     async def keep(self, run: Run, outcome: Outcome) -> Outcome:
         """Copy what ``outcome`` names, and an output that is too long for the row; it then has
-        their names, and says what was left out."""
+        their names, says what was left out, and holds no secret that acron can know."""
+        output = outcome.output or ""
+        if not outcome.files and outcome.whole is None and len(output) <= _QUICK:
+            return replace(outcome, output=redact(output))
         try:
             async with asyncio.timeout(PATIENCE):
                 folder, label = folder_of(self._root, run), f"{run.job_id} {run.id}: files"
@@ -132,6 +131,8 @@ def _told(outcome: Outcome, names: tuple[str, ...], faults: list[str], note: str
     output = outcome.output
     if output is not None and note:
         output = where_left_out(cut(output, OUTPUT_LIMIT), note)
+    if output is not None:
+        output = redact(output)
     if faults:
         output = "\n".join([output or "", *(f"[not attached: {one}]" for one in faults)])
     return replace(outcome, files=names, output=output, whole=None)

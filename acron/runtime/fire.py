@@ -11,7 +11,6 @@ from acron.contain import meant_for_us
 from acron.events import Delivered, Finished, Skipped, Started
 from acron.model import Decision, End, Job, Outcome, Run, RunState
 from acron.runtime.claim import Decider
-from acron.runtime.files import needs_files
 from acron.runtime.run import Attempt, contain, failed
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
             if not attempt.in_task():
                 raise  # the loop is gone, and the coroutine is being closed
             outcome = failed(error)
-        if needs_files(outcome):
+        if outcome.output or outcome.files:
             outcome = await rt.files.keep(attempt.run, outcome)
         if outcome.error is None:
             record(rt, attempt, outcome)
