@@ -37,8 +37,7 @@ async def think(words: str) -> str:
             messages.append(said)
             for wanted in said.get("tool_calls") or ():
                 done = await tool.call(app, wanted["function"]["arguments"], origin="me")
-                answer = {"role": "tool", "tool_call_id": wanted["id"], "content": done}
-                messages.append(answer)
+                messages.append({"role": "tool", "tool_call_id": wanted["id"], "content": done})
             if not said.get("tool_calls"):
                 return said["content"] or "(nothing)"
     return f"I gave up after {STEPS} steps."
