@@ -44,7 +44,14 @@ async def note(ctx):
     os.write(effects, f"{ctx.job.id} {ctx.scheduled_at.isoformat()} {ctx.run_id}\\n".encode())
     await asyncio.sleep(1.5 if ctx.job.id == "skips" else 0.3)
 
-asyncio.run(app.run())
+async def main():
+    running = asyncio.create_task(app.run())
+    while app.node is None and not running.done():
+        await asyncio.sleep(0.02)
+    print("open", flush=True)
+    await running
+
+asyncio.run(main())
 """
 
 #: The environment of a Python child that is to import what we do.
@@ -69,7 +76,7 @@ class Daemons:
         self.all = [self._start() for _ in range(3)]
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, env=ENV)
+        return subprocess.Popen(self._command, env=ENV, stdout=subprocess.PIPE)
 
     def kill_one_every_second(self, seconds: float) -> int:
         end = time.monotonic() + seconds
@@ -78,22 +85,31 @@ class Daemons:
             time.sleep(1)
             victim = self.all.pop(0)
             victim.kill()
-            victim.wait()
+            end_of(victim)
             self.all.append(self._start())
             kills += 1
         return kills
 
     def stop(self) -> list[int]:
-        time.sleep(2)  # the last one shall have its handlers
         for one in self.all:
+            assert one.stdout is not None
+            assert one.stdout.readline() == b"open\n"  # it has its handlers
             one.send_signal(signal.SIGTERM)
-        return [one.wait(timeout=30) for one in self.all]
+        return [end_of(one) for one in self.all]
 
     def end(self) -> None:
         for one in self.all:
             with suppress(ProcessLookupError):
                 one.kill()
-            one.wait()
+            end_of(one)
+
+
+def end_of(process: subprocess.Popen[bytes]) -> int:
+    """Its exit code, once it has one."""
+    code = process.wait(timeout=30)
+    if process.stdout is not None:
+        process.stdout.close()
+    return code
 
 
 async def slaughter(
