@@ -267,12 +267,16 @@ class Recorder:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
 
+    def refuse(self) -> None:
+        """Take no further ends."""
+        self._closed = True
+
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Let what waits be written, for at most ``timeout`` seconds. What ends later, a straggler
         that swallowed its cancellation, is refused: nothing could ever write it."""
         if self.writer is not None:
             await asyncio.wait({self.writer}, timeout=timeout)
-        self._closed = True
+        self.refuse()
         if (writer := self.writer) is not None:
             log.error("%d ends could not be recorded in %g s", len(self._ends), timeout)
             writer.cancel()

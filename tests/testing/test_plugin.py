@@ -81,6 +81,52 @@ def test_anyio(clean: pytest.Pytester) -> None:
     _check(clean.runpytest_inprocess("--asyncio-mode=strict", "-W", "error"))
 
 
+CRASH = """
+    import asyncio
+    import pytest
+    from acron import Acron
+    from acron.testing import crash
+
+    {mark}
+
+    async def test_crash(acron_time, caplog):
+        app = Acron("memory://", clock=acron_time.clock)
+        told = []
+
+        @app.job("every 1m", overlap="allow", retry=3)
+        async def work():
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(asyncio.sleep(90))
+                    group.create_task(asyncio.to_thread(told.append, "began"))
+                process = await asyncio.create_subprocess_exec("sleep", "0")
+                await process.wait()
+                await asyncio.sleep(3600)
+            finally:
+                told.append("finally")
+
+        async with app:
+            await acron_time.advance(minutes=5)
+            assert told == ["began"] * 5
+            crash(app)
+            await acron_time.advance(days=1)
+        assert told == ["began"] * 5
+        assert caplog.text == ""
+"""
+
+
+@pytest.mark.parametrize("plugin", ["asyncio", "anyio"])
+def test_a_crash_is_quiet_to_the_end(clean: pytest.Pytester, plugin: str) -> None:
+    clean.makepyfile(CRASH.replace("{mark}", f"pytestmark = pytest.mark.{plugin}"))
+    result = clean.runpytest_inprocess(
+        "--asyncio-mode=strict", "-W", "error", "-k", "not trio", "-rA", "--log-level=WARNING"
+    )
+    assert result.parseoutcomes()["passed"] == 1
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*Task was destroyed*")
+    result.stderr.no_fnmatch_line("?*")
+
+
 def test_uvloop_is_refused(clean: pytest.Pytester) -> None:
     pytest.importorskip("uvloop")
     clean.makepyfile("""
