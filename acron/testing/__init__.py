@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from acron.testing.kill import Crashed, crash
     from acron.testing.loop import HoldDropped, VirtualTimeError, WaitsForever
     from acron.testing.rehearsal import Rehearsal, rehearse
+    from acron.testing.story import timeline
 
 # Imported on first use: pytest loads our plugin in every project where acron is installed.
 _MODULE_OF = {
@@ -33,6 +34,7 @@ _MODULE_OF = {
     "clock_change": "clock",
     "crash": "kill",
     "rehearse": "rehearsal",
+    "timeline": "story",
     "virtual_time": "harness",
 }
 
@@ -49,6 +51,7 @@ __all__ = [
     "clock_change",
     "crash",
     "rehearse",
+    "timeline",
     "virtual_time",
 ]
 
