@@ -44,6 +44,10 @@ class MemoryStore(Store):
             self._nodes[node.id] = replace(node, alive=True)
 
     async def close(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        """The process that had it open is gone."""
         self._opened = False
         if self._node is not None:
             self._nodes[self._node] = replace(self._nodes[self._node], alive=False)

@@ -21,6 +21,7 @@ from unittest.mock import patch
 from acron import plugins
 from acron.errors import StoreCorrupt
 from acron.testing.harness import virtual_time
+from acron.testing.page import line
 from acron.testing.simulation.people import CONTROL, SECRET
 from acron.testing.simulation.script import Script, write
 from acron.testing.simulation.stage import Stage
@@ -54,7 +55,11 @@ class Story(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f"seed {self.script.seed}: {self.script.kind}, {len(self.script.steps)} steps"]
-        lines += [f"  {_clock(at)}  {what}" for at, what in self.trace]
+        befores = [at for at, _ in self.trace[:1]] + [at for at, _ in self.trace]
+        lines += [
+            line(_clock(at), at - before, what)
+            for before, (at, what) in zip(befores, self.trace, strict=False)
+        ]
         lines += [f"  {one.invariant} does not hold: {one.how}" for one in self.violations]
         return "\n".join(lines)
 
