@@ -22,13 +22,14 @@ ends = logging.getLogger("acron.runtime.ends")
 class Attempts:
     """Each claimed run from its start to its durable end, and those that would not end.
 
-    ``own`` makes a task that the runtime awaits; ``freed`` is told when a slot is free again.
+    ``own`` makes a task that the runtime awaits; ``freed`` is told when a slot is free again, and
+    whether all are.
     """
 
     def __init__(
         self,
         own: Callable[[Coroutine[Any, Any, object], str], asyncio.Task[None]],
-        freed: Callable[[], None],
+        freed: Callable[[bool], None],
     ) -> None:
         self._own = own
         self._freed = freed
@@ -74,7 +75,10 @@ class Attempts:
     def release(self, attempt: Attempt) -> None:
         """Its slot is free. What waited for it may go on."""
         if self._live.pop(attempt.run.id, None) is not None:
-            self._freed()
+            task = attempt.task
+            if task is not None and task.done():
+                attempt.task = None  # whose context holds the attempt: a circle is slow to go
+            self._freed(not self._live)
             if self._idle is not None:  # once it has said what it has to deliver
                 asyncio.get_running_loop().call_soon(self._rest)
 
