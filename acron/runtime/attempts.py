@@ -75,9 +75,6 @@ class Attempts:
     def release(self, attempt: Attempt) -> None:
         """Its slot is free. What waited for it may go on."""
         if self._live.pop(attempt.run.id, None) is not None:
-            task = attempt.task
-            if task is not None and task.done():
-                attempt.task = None  # whose context holds the attempt: a circle is slow to go
             self._freed(not self._live)
             if self._idle is not None:  # once it has said what it has to deliver
                 asyncio.get_running_loop().call_soon(self._rest)

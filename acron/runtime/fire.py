@@ -135,6 +135,8 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
         if meant_for_us(error):
             raise
         rt.pulse.trouble(f"run {attempt.label}", error)
+    finally:
+        attempt.task = None  # whose context holds the attempt: a circle is slow to be freed
 
 
 def _tell_of_start(rt: Runtime, attempt: Attempt) -> None:

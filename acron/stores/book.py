@@ -205,7 +205,8 @@ class Book(Ledger):
             job = touched[job_id] if job_id in touched else jobs.get(job_id)
             decision = settle(job, run, end, mint)
             ended.add(run_id)
-            touched[job_id] = job = decision.job
+            if decision.job is not job:
+                touched[job_id] = job = decision.job
             changes.ids.append(job_id)
             changes.decisions.append(decision)
             results.append(decision)
