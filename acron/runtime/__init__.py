@@ -112,7 +112,6 @@ class Runtime:
 
     @property
     def can_run(self) -> Collection[str]:
-        """What this node may claim, in the words of ``ActionSpec.needs``."""
         return self.standing.can_run
 
     def action_of(self, job: Job) -> Action:
@@ -195,7 +194,10 @@ class Runtime:
             await self.pulse.beat()
             raise
         self.pulse.success()
-        await self.pulse.beat()
+        if self.store.at_once:
+            await self.pulse.beat()
+        elif self.pulse.beats_now:  # which would wait behind the ends of what was started
+            self._do(self.pulse.beat(), "heartbeat")
         return started
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
@@ -205,8 +207,8 @@ class Runtime:
     async def claim_due(
         self, *, only: str | None = None, late: float = 0.0, taken: set[str] | None = None
     ) -> int:
-        """Claim and start. Where a claim can wait, it does so in a task of our own: one that its
-        caller gives up becomes durable all the same, and its runs must then start."""
+        """Claim and start. A claim that has to wait does so in a task of our own, which nobody
+        gives up: it becomes durable, and its runs must then start."""
         claiming = self._claim(only, late, taken)
         if self.store.at_once:
             return await claiming
@@ -313,8 +315,7 @@ class Runtime:
             self._do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
 
     def _serve_anew(self) -> None:
-        """What an outage left owed is spread. A single tick, of another scheduler's, has no
-        later moments to spread it over."""
+        """What an outage left owed is spread; a single tick has no later moments for that."""
         rate = self._settings.catch_up_rate
         self.spread = Spread(rate) if rate and self._triggered else None
 

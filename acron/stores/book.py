@@ -331,7 +331,7 @@ class Book(Ledger):
     def take_in(self, jobs: Iterable[Job], token: int) -> None:
         """``apply`` for very many jobs and nothing else. Agenda and indices are built when they
         are asked for: whoever only reads a file never needs them."""
-        self.jobs.update([(job.id, job) for job in jobs])
+        self.jobs.update({job.id: job for job in jobs})
         self.index.forget()
         self.sweep()
         self.token = max(self.token, token)

@@ -144,16 +144,19 @@ class Ledger:
             if end is not None and (first is None or end < first):
                 self._ends_from = end
             if run.deliveries or self.unsent:
-                if is_unsent(run):
-                    self.unsent[run_id] = run
-                else:
-                    self.unsent.pop(run_id, None)
+                self._keep_unsent(run)
         if run_id not in self.runs:  # claimed, or ended unclaimed: it waits no more
             self._fresh.append(run_id)
             if self.pending:
                 self.pending.pop(run_id, None)
         self.runs[run_id] = run
         return False
+
+    def _keep_unsent(self, run: Run) -> None:
+        if is_unsent(run):
+            self.unsent[run.id] = run
+        else:
+            self.unsent.pop(run.id, None)
 
     def _keep_lane(self, key: str, run: Run) -> None:
         lane = self.lanes.setdefault(key, {})
