@@ -162,6 +162,8 @@ class Store(ABC):
 
     #: Rows that one claim is asked for, at most: what shares a commit, and holds up the loop.
     batch: ClassVar[int] = 500
+    #: Its transactions never wait: once begun, they are done, and cannot be given up half-way.
+    at_once: bool = False
 
     @property
     @abstractmethod

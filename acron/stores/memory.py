@@ -31,6 +31,7 @@ class MemoryStore(Store):
         self._nodes: dict[str, Node] = {}
         self._node: str | None = None
         self._opened = False
+        self.at_once = type(self) is MemoryStore  # what is made of it may wait
 
     @property
     def address(self) -> str:
