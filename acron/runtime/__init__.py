@@ -198,7 +198,7 @@ class Runtime:
         if self.store.at_once:
             await self.pulse.beat()
         elif self.pulse.beats_now:  # which would wait behind the ends of what was started
-            self._do(self.pulse.beat(), "heartbeat")
+            self.tasks.do(self.pulse.beat(), "heartbeat")
         return started
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
