@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 from contextlib import ExitStack
+from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -20,11 +21,13 @@ from unittest.mock import patch
 
 from acron import plugins
 from acron.errors import StoreCorrupt
-from acron.testing.harness import virtual_time
+from acron.testing.clock import VirtualClock
+from acron.testing.simulation.loop import SimulatedLoop, in_turn
 from acron.testing.simulation.people import CONTROL, SECRET
 from acron.testing.simulation.script import Script, write
 from acron.testing.simulation.stage import Stage
 from acron.text import one_line
+from acron.threads import Threads
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -80,11 +83,14 @@ def play(seed: int | Script, sabotage: Callable[[World], None] | None = None) ->
 
 
 def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None) -> World:
-    with virtual_time(script.start) as time, ExitStack() as patches:
+    clock = VirtualClock(datetime.fromisoformat(script.start))
+    loop = SimulatedLoop(clock)
+    with ExitStack() as patches:
         names = Random(f"names {script.seed}")
+        patches.enter_context(patch.object(Threads, "_start", in_turn))
         patches.enter_context(patch.object(plugins, "entry_points", _none_installed))
         patches.enter_context(patch("secrets.token_hex", lambda n=8: names.randbytes(n).hex()))
-        world = Stage(script, time, folder)
+        world = Stage(script, loop, folder)
         if sabotage is not None:
             sabotage(world)
 
@@ -97,10 +103,11 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
                 world.over = True
                 for process in world.processes.values():
                     process.kill()
-                time._here().grave.exhume()  # noqa: SLF001 (its other half)
+                loop.exhume()
                 await _clear_away()
 
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(main())
     return world
 
 

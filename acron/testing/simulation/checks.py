@@ -69,7 +69,7 @@ def _tokens_rise(world: World, runs: dict[str, Run]) -> None:
 
 async def _status_is_honest(world: World, store: Store) -> None:
     """I14, by the clock of a machine that is right."""
-    now = world.time.now()
+    now = world.now()
     for node in await store.nodes():
         success = node.last_success_at
         if success is None or any(one.clock.skew for one in world.processes.values()):
@@ -98,7 +98,7 @@ async def at_the_end(world: World) -> None:
 
 async def _all_is_claimed(world: World, store: Store) -> None:
     """I11. What waits for an earlier run of the same kind waits rightly."""
-    now = world.time.now()
+    now = world.now()
     for job in await store.page(limit=1000):
         due = job.due_at
         if due is None or (now - due).total_seconds() <= BOUND:
@@ -110,7 +110,7 @@ async def _all_is_claimed(world: World, store: Store) -> None:
 
 async def _all_is_accounted_for(world: World, store: Store, job: Job) -> None:
     """I1, I6, I8 of a job since its schedule was last bound."""
-    now = world.time.now()
+    now = world.now()
     told = await history(store, job.id)
     began = world.rebound.get(job.id) or job.created_at or world.start
     began += TICK  # the instant at which it is made is not owed
@@ -186,7 +186,7 @@ async def _deliveries(world: World, store: Store) -> None:
 
 async def _recovery_is_idempotent(world: World, store: Store) -> None:
     """I9."""
-    now = world.time.now()
+    now = world.now()
     await store.recover(now, settle)
     if again := await store.recover(now, settle):
         world.broke("I9", f"a second recovery settled {len(again)} more")

@@ -90,7 +90,7 @@ class People:
         elif mood == "slow":
             await asyncio.sleep(random.choice((30.0, 100.0, 400.0)))
         elif mood == "blocks":
-            self._world.time.block_loop(random.choice((3.0, 70.0)))
+            self._world.loop.block(random.choice((3.0, 70.0)))
         elif mood == "hangs":
             await asyncio.get_running_loop().create_future()
         elif mood == "swallows cancellation":

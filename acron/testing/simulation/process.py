@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
 
 from acron.errors import AcronError, StoreUnavailable
 from acron.model import Settings
+from acron.testing.simulation.loop import LIFE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
     from datetime import datetime
+    from pathlib import Path
 
     from acron.app import Acron
     from acron.testing.clock import VirtualClock
     from acron.testing.simulation.disk import Connection, FileStore
     from acron.testing.simulation.world import World
-
-#: In which life of which process code runs.
-_life: ContextVar[object] = ContextVar("simulated life", default=None)
 
 #: Seconds that a transaction takes, and that a lost answer is waited for.
 _LATENCIES = (0.0, 0.0, 0.001, 0.01)
@@ -60,7 +59,7 @@ class Process:
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         self.name = name
-        self.clock = SkewedClock(world.time.clock)
+        self.clock = SkewedClock(world.loop.clock)
         self.app: Acron | None = None
         self.store: Connection | FileStore | None = None
         self.partitioned = False
@@ -87,7 +86,7 @@ class Process:
         self.world.happened(f"{self.name} starts")
         self._life = object()
         self._context = copy_context()
-        self._context.run(_life.set, self._life)
+        self._context.run(LIFE.set, self._life)
         self._stop = asyncio.Event()
         self.partitioned = self.frozen = False
         self.slow, self.die_in, self.lose_in = 0.0, 0, 0
@@ -120,7 +119,7 @@ class Process:
             return
         life, self._life = self._life, None
         self.world.happened(f"{self.name} is killed")
-        self.world.bury(lambda context: context.get(_life) is life)
+        self.world.loop.bury(life)
         if self.store is not None:
             self.store.drop()
         self._main = None
@@ -222,8 +221,12 @@ class Bystander(Process):
         pass
 
 
-def settings() -> Settings:
-    """Short bounds, so that a story fits into an hour."""
+def settings(home: Path) -> Settings:
+    """Short bounds, so that a story fits into an hour; and a home that nobody else has."""
     return Settings(
-        interval=INTERVAL, drain_timeout=DRAIN, max_running=10, retention_days=100_000.0
+        home=str(home),
+        interval=INTERVAL,
+        drain_timeout=DRAIN,
+        max_running=10,
+        retention_days=100_000.0,
     )

@@ -34,7 +34,7 @@ class Stage(World):
         """Everything in the script, then peace."""
         for process in self.processes.values():
             await process.start()
-            await self.time.advance(self.random.choice((0.0, 0.5, 3.0)))
+            await self.loop.advance(self.random.choice((0.0, 0.5, 3.0)))
         await self._declare()
         for step in self.script.steps:
             await self._do(step)
@@ -50,7 +50,7 @@ class Stage(World):
             while not isinstance(done := await self._edit(_adding(record)), Job):
                 if done is not None:
                     raise TypeError(f"{record} was not added: {done!r}")
-                await self.time.advance(1.0)  # nobody is open yet
+                await self.loop.advance(1.0)  # nobody is open yet
             self.added.add(done.id)
 
     async def _edit(self, work: Callable[[Acron], Awaitable[Any]]) -> Any:
@@ -69,7 +69,7 @@ class Stage(World):
         await getattr(self, f"_do_{step.what}")(step)
 
     async def _do_wait(self, step: Step) -> None:
-        await self.time.advance(step.how)
+        await self.loop.advance(step.how)
 
     async def _do_start(self, step: Step) -> None:
         await self.processes[step.whom].start()
@@ -103,7 +103,7 @@ class Stage(World):
 
     async def _do_suspend(self, step: Step) -> None:
         self.seen["suspend"] += 1
-        self.time.jump_clock(step.how)
+        self.loop.clock.jump(step.how)
 
     async def _do_slow(self, step: Step) -> None:
         self.seen["slow store"] += 1
@@ -113,7 +113,7 @@ class Stage(World):
         self.seen["partition"] += 1
         process = self.processes[step.whom]
         process.partitioned = True
-        await self.time.advance(step.how)
+        await self.loop.advance(step.how)
         process.partitioned = False
 
     async def _do_freeze(self, step: Step) -> None:
@@ -121,7 +121,7 @@ class Stage(World):
         self.seen["lapsed lease"] += 1
         process = self.processes[step.whom]
         process.frozen = True
-        await self.time.advance(200.0)
+        await self.loop.advance(200.0)
         process.frozen = False
 
     async def _do_disk(self, step: Step) -> None:
@@ -136,7 +136,7 @@ class Stage(World):
         self.seen["stuck lock"] += 1
         holder = FileStore(self.path, Bystander(self, "holder"))
         with holder._lock.held():  # noqa: SLF001
-            await self.time.advance(30.0)
+            await self.loop.advance(30.0)
         holder._lock.close()  # noqa: SLF001
 
     async def _do_power(self, _: Step) -> None:
@@ -167,7 +167,7 @@ class Stage(World):
                     self.marked.add(record["id"])
             self._write_by_hand(json.dumps(document, indent=2).encode())
             return
-        await self.time.advance(100.0)
+        await self.loop.advance(100.0)
         self._write_by_hand(good)
 
     def _write_by_hand(self, data: bytes) -> None:
@@ -221,7 +221,7 @@ class Stage(World):
 
     async def _do_backfill(self, step: Step) -> None:
         self.seen["backfill"] += 1
-        until = self.time.now()
+        until = self.now()
         since = max(self.start, until - timedelta(minutes=10))
         await self._edit(lambda app: app.backfill(step.whom, since, until))
 
@@ -235,7 +235,7 @@ class Stage(World):
     async def _do_trigger(self, step: Step) -> None:
         """An outside trigger, for what may be long gone."""
         self.seen["duplicate trigger"] += 1
-        at = self.time.now() - timedelta(minutes=self.random.choice((0, 1, 60)))
+        at = self.now() - timedelta(minutes=self.random.choice((0, 1, 60)))
         await self.processes[step.whom].do(lambda app: app._firing().fire(step.how, at))  # noqa: SLF001
 
     async def _do_provider(self, step: Step) -> None:
@@ -258,10 +258,10 @@ class Stage(World):
                 process.store.files.fail(0, 0)
         self.chat.next.clear()
         self.people.peaceful = True
-        await self.time.advance(130.0)
+        await self.loop.advance(130.0)
         for process in self.processes.values():
             await process.start()
-        await self.time.advance(PEACE)
+        await self.loop.advance(PEACE)
 
 
 def _adding(record: dict[str, Any]) -> Callable[[Acron], Awaitable[Job]]:

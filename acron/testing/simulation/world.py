@@ -15,14 +15,13 @@ from acron.testing.simulation.process import Bystander, Process, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Context
     from datetime import datetime
     from pathlib import Path
 
     from acron.abc import Decide, Store
     from acron.model import Decision, Due, Run
     from acron.occurrences import History
-    from acron.testing.harness import VirtualTime
+    from acron.testing.simulation.loop import SimulatedLoop
     from acron.testing.simulation.script import Script
 
 
@@ -37,9 +36,10 @@ class World:
     """One play of one script. ``trace`` is what happened, ``violations`` what should not have;
     ``seen`` counts the faults that struck and the states that were reached."""
 
-    def __init__(self, script: Script, time: VirtualTime, folder: Path) -> None:
+    def __init__(self, script: Script, loop: SimulatedLoop, folder: Path) -> None:
         self.script = script
-        self.time = time
+        self.loop = loop
+        self.folder = folder
         self.trace: list[tuple[float, str]] = []
         self.violations: list[Violation] = []
         self.seen: Counter[str] = Counter()
@@ -48,11 +48,11 @@ class World:
         self.chat = Chat(self)
         self.people = People(self)
         self.processes = {name: Process(self, name) for name in script.processes}
-        self.database = Database(time.clock.monotonic)
+        self.database = Database(loop.clock.monotonic)
         self.path = folder / "jobs.json"
         self.platter = Platter(folder)
-        self._began = time.clock.monotonic()
-        self.start = time.now()
+        self._began = loop.clock.monotonic()
+        self.start = loop.clock.now()
         self.runs: dict[str, Run] = {}  # as they were when last looked at
         self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
         self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
@@ -62,11 +62,15 @@ class World:
         self.added: set[str] = set()  # whose creation was acknowledged
         self.marked: set[str] = set()  # that somebody gave a field that no version knows
 
+    def now(self) -> datetime:
+        """By the clock of a machine that is right."""
+        return self.loop.clock.now()
+
     # --- what is told
 
     def happened(self, what: str) -> None:
         if not self.over:
-            self.trace.append((self.time.clock.monotonic() - self._began, what))
+            self.trace.append((self.loop.clock.monotonic() - self._began, what))
 
     def broke(self, invariant: str, how: str) -> None:
         """An invariant does not hold."""
@@ -77,9 +81,6 @@ class World:
 
     def tore(self) -> None:
         self.seen["torn write"] += 1
-
-    def bury(self, dead: Callable[[Context], bool]) -> None:
-        self.time._here().bury(dead)  # noqa: SLF001 (its other half)
 
     def stopping(self, process: Process) -> None:
         self.happened(f"{process.name} drains")
@@ -96,7 +97,7 @@ class World:
             store,
             app="simulated",
             clock=process.clock,
-            settings=settings(),
+            settings=settings(self.folder),
             provider=Trigger(self, process),
             adapters={"chat": self.chat.adapter(process)},
         )
@@ -107,11 +108,11 @@ class World:
         """The truth, by a way that never fails."""
         if self.script.kind == "database":
             if not self.database._opened:  # noqa: SLF001
-                await self.database.open(self.time.now())
+                await self.database.open(self.now())
             return self.database
         if self._probe is None:
             store = FileStore(self.path, Bystander(self, "probe"))
-            await store.open(self.time.now())
+            await store.open(self.now())
             self._probe = store
         return self._probe
 
