@@ -13,6 +13,7 @@ import os
 import tempfile
 from contextlib import ExitStack
 from datetime import datetime
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from unittest.mock import patch
 
 from acron import plugins
+from acron.actions import call, http
+from acron.actions.signature import Signature
 from acron.errors import StoreCorrupt
 from acron.testing.clock import VirtualClock
 from acron.testing.simulation.loop import SimulatedLoop, in_turn
@@ -88,7 +91,10 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
     with ExitStack() as patches:
         names = Random(f"names {script.seed}")
         patches.enter_context(patch.object(Threads, "_start", in_turn))
+        # What strangers have installed is no part of the story, and slow to look up.
         patches.enter_context(patch.object(plugins, "entry_points", _none_installed))
+        patches.enter_context(patch.object(http, "find_spec", lambda _: None))
+        patches.enter_context(patch.object(call, "Signature", _signature))
         patches.enter_context(patch("secrets.token_hex", lambda n=8: names.randbytes(n).hex()))
         world = Stage(script, loop, folder)
         if sabotage is not None:
@@ -112,8 +118,11 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
 
 
 def _none_installed(*, group: str) -> tuple[()]:  # noqa: ARG001
-    """What strangers have installed is no part of the story, and slow to look up."""
     return ()
+
+
+#: Every process of every story has the same functions.
+_signature = cache(Signature)
 
 
 async def _clear_away() -> None:

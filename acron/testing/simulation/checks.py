@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from acron.model import RunState
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which what is due must have been claimed, once faults have ended.
 BOUND = 600.0
+#: Seconds after which what is due is no more a matter of a moment.
+LATE = 30.0
 
 
 async def after_step(world: World) -> None:
@@ -77,6 +80,16 @@ async def _status_is_honest(world: World, store: Store) -> None:
         old = (now - success).total_seconds() > 3 * node.interval + 60.0
         if old and health(node, now) == "ok":
             world.broke("I14", f"a node is ok, and last succeeded at {success}")
+
+
+async def is_quiet(world: World) -> bool:
+    """Whether nothing runs or waits for it, and nothing is due for long."""
+    store, late = await world.probe(), world.now() - timedelta(seconds=LATE)
+    runs = await store.runs(limit=ALL)
+    jobs = await store.page(limit=1000)
+    return all(run.state.ended for run in runs) and all(
+        job.due_at is None or job.due_at > late for job in jobs
+    )
 
 
 async def at_the_end(world: World) -> None:

@@ -12,12 +12,12 @@ from acron.abc import Adapter, Context, Message, Receipt
 from acron.errors import DeliveryError
 from acron.model import RunState
 from acron.providers.inprocess import InProcessCronScheduler
+from acron.testing.simulation.process import living
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.abc import Firing
-    from acron.app import Acron
     from acron.model import Run
     from acron.testing.simulation.process import Process
     from acron.testing.simulation.world import World
@@ -45,8 +45,32 @@ MOODS = {
 _ENDS = frozenset(state.value for state in RunState if state.ended)
 
 
+async def work(ctx: Context) -> str | None:
+    process = living()
+    return await process.world.people.work(ctx, process)
+
+
+def work_in_a_thread(ctx: Context) -> str | None:
+    process = living()
+    return process.world.people.work_in_a_thread(ctx, process)
+
+
+async def relevant(ctx: Context) -> bool:
+    world = living().world
+    world.seen["hook still_relevant"] += 1
+    return world.people.peaceful or crc32(f"{ctx.run.due_at}".encode()) % 4 > 0
+
+
+async def noted() -> None:
+    living().world.seen["hook after"] += 1
+
+
+#: What every process registers: the same functions, which look for whom they work.
+FUNCTIONS = (work, work_in_a_thread, relevant, noted)
+
+
 class People:
-    """The functions that jobs call. ``starts`` are the effects that the world has seen: for each
+    """What the functions do that jobs call. ``starts`` are the effects that the world has seen: for each
     attempt of an occurrence, the tokens under which it was begun."""
 
     def __init__(self, world: World) -> None:
@@ -56,32 +80,13 @@ class People:
         self.starts: dict[tuple[str, datetime, int], list[int]] = {}
         self.running: Counter[str] = Counter()
 
-    def enter(self, app: Acron, process: Process) -> None:
-        """Make the functions known to ``app``."""
-
-        async def work(ctx: Context) -> str | None:
-            return await self._work(ctx, process)
-
-        def work_in_a_thread(ctx: Context) -> str | None:
-            return self._thread(ctx, process)
-
-        async def relevant(ctx: Context) -> bool:
-            self._world.seen["hook still_relevant"] += 1
-            return self.peaceful or crc32(f"{ctx.run.due_at}".encode()) % 4 > 0
-
-        async def noted() -> None:
-            self._world.seen["hook after"] += 1
-
-        for function in (work, work_in_a_thread, relevant, noted):
-            app.action(function)
-
     def _mood(self, ctx: Context) -> tuple[str, Random]:
         run = ctx.run
         at = run.scheduled_at or run.due_at
         random = Random(f"{self._world.script.seed} {run.job_id} {at} {run.attempt}")
         return random.choices(list(MOODS), list(MOODS.values()))[0], random
 
-    async def _work(self, ctx: Context, process: Process) -> str | None:
+    async def work(self, ctx: Context, process: Process) -> str | None:
         await self._begin(ctx, process)
         mood, random = ("quick", Random(0)) if self.peaceful else self._mood(ctx)
         self._world.seen[f"job {mood}"] += 1
@@ -104,7 +109,7 @@ class People:
             raise _error(mood)
         return None
 
-    def _thread(self, ctx: Context, process: Process) -> str | None:
+    def work_in_a_thread(self, ctx: Context, process: Process) -> str | None:
         self._note(ctx.run, process)
         mood, random = ("quick", Random(0)) if self.peaceful else self._mood(ctx)
         self._world.seen["thread"] += 1

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a transaction takes, and that a lost answer is waited for.
 _LATENCIES = (0.0, 0.0, 0.001, 0.01)
-#: What the way to the store adds: two processes never come at the same instant, whose order real
-#: threads would decide.
-_DISTANCES = {"b": 0.000137, "c": 0.000289}
 _LOST_FOR = (2.0, 30.0, 100.0)
 
 INTERVAL = 120.0
@@ -46,11 +43,29 @@ class SkewedClock:
         self._made = clock.monotonic()
 
     def now(self) -> datetime:
-        gained = self.drift * (self._clock.monotonic() - self._made)
-        return self._clock.now() + timedelta(seconds=self.skew + gained)
+        wrong = self.skew
+        if self.drift:
+            wrong += self.drift * (self._clock.monotonic() - self._made)
+        return self._clock.now() + timedelta(seconds=wrong) if wrong else self._clock.now()
 
     def monotonic(self) -> float:
         return self._clock.monotonic()
+
+
+class Life:
+    """One life of a process: a new one after each death."""
+
+    __slots__ = ("process",)
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+
+def living() -> Process:
+    """The process as whose code this runs."""
+    life = LIFE.get()
+    assert isinstance(life, Life)
+    return life.process
 
 
 class Process:
@@ -68,7 +83,8 @@ class Process:
         self.die_in = 0  # transactions until it dies; 0: it does not
         self.die_after = False  # the one it dies at has been committed
         self.lose_in = 0  # transactions until an answer is lost
-        self._life: object = None
+        self._salt = crc32(f"{world.script.seed} {name}".encode())
+        self._life: Life | None = None
         self._context: Context | None = None
         self._main: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -84,13 +100,16 @@ class Process:
         if self.up:
             return
         self.world.happened(f"{self.name} starts")
-        self._life = object()
-        self._context = copy_context()
-        self._context.run(LIFE.set, self._life)
+        self._come_to_life()
         self._stop = asyncio.Event()
         self.partitioned = self.frozen = False
         self.slow, self.die_in, self.lose_in = 0.0, 0, 0
         self._main = self._task(self._live())
+
+    def _come_to_life(self) -> None:
+        self._life = Life(self)
+        self._context = copy_context()
+        self._context.run(LIFE.set, self._life)
 
     async def _live(self) -> None:
         self.store = self.world.store_for(self)
@@ -159,7 +178,7 @@ class Process:
 
     async def command(self, work: Callable[[Acron], Awaitable[Any]]) -> Any:
         """``work`` as a command of the shell does it: open, without a trigger, and close."""
-        self._context = copy_context()
+        self._come_to_life()
         self.store = self.world.store_for(self)
         app = self.world.make_app(self, self.store)
 
@@ -176,8 +195,7 @@ class Process:
 
     async def at(self, name: str) -> None:
         """Before a transaction."""
-        latency = _LATENCIES[self._chance(name) % 4] + _DISTANCES.get(self.name, 0.0)
-        await asyncio.sleep(latency + self.slow)
+        await asyncio.sleep(_LATENCIES[self._chance() % 4] + self.slow)
         while self.frozen:  # noqa: ASYNC110 (an event would be one more state to keep in step)
             await asyncio.sleep(1.0)
         if self.partitioned:
@@ -194,13 +212,13 @@ class Process:
             self.lose_in -= 1
             if not self.lose_in:
                 self.world.happened(f"{self.name} waits for the answer of {name}")
-                await asyncio.sleep(_LOST_FOR[self._chance(name) % 3])
+                await asyncio.sleep(_LOST_FOR[self._chance() % 3])
 
-    def _chance(self, name: str) -> int:
-        """A number that only the seed and the moment decide: not the order in which sets of tasks
-        happen to be walked."""
-        now = self.clock.monotonic()
-        return crc32(f"{self.world.script.seed} {self.name} {name} {now:.6f}".encode()) >> 8
+    def _chance(self) -> int:
+        """A number that only the seed and the moment decide, so that a story that is told shorter
+        is the same in what is left of it."""
+        moment = int(self.clock.monotonic() * 1e6) + self._salt
+        return (moment * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> 40
 
     async def _count_down(self, name: str) -> None:
         self.die_in -= 1

@@ -146,4 +146,6 @@ def _job(random: Random, job_id: str) -> dict[str, Any]:
     for name, values in choices.items():
         if random.random() < 0.3 and not (name == "jitter" and schedule.startswith("in")):
             record[name] = random.choice(values)
+    if record.get("catch_up") == "all":
+        record.setdefault("catch_up_limit", 10)  # a hundred starts in a row tell nothing more
     return {key: value for key, value in record.items() if value is not None}

@@ -10,7 +10,7 @@ from acron.app import Acron
 from acron.model import RunState
 from acron.stores.dead import DIED
 from acron.testing.simulation.disk import Connection, Database, FileStore, Platter
-from acron.testing.simulation.people import Chat, People, Trigger
+from acron.testing.simulation.people import FUNCTIONS, Chat, People, Trigger
 from acron.testing.simulation.process import Bystander, Process, settings
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ class World:
             provider=Trigger(self, process),
             adapters={"chat": self.chat.adapter(process)},
         )
-        self.people.enter(app, process)
+        for function in FUNCTIONS:
+            app.action(function)
         return app
 
     async def probe(self) -> Store:
