@@ -20,13 +20,15 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 from unittest.mock import patch
 
-from acron import plugins
+from acron import plugins, verbs
 from acron.actions import call, http
 from acron.actions.signature import Signature
 from acron.errors import StoreCorrupt
+from acron.providers.inprocess import InProcessCronScheduler
+from acron.stores import definitions
 from acron.testing.clock import VirtualClock
 from acron.testing.simulation.loop import SimulatedLoop, in_turn
-from acron.testing.simulation.people import CONTROL, SECRET
+from acron.testing.simulation.people import CONTROL, SECRET, pull
 from acron.testing.simulation.script import Script, write
 from acron.testing.simulation.stage import Stage
 from acron.text import one_line
@@ -96,7 +98,10 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
         patches.enter_context(patch.object(http, "find_spec", lambda _: None))
         patches.enter_context(patch.object(call, "Signature", _signature))
         patches.enter_context(patch("secrets.token_hex", lambda n=8: names.randbytes(n).hex()))
+        patches.enter_context(patch.object(InProcessCronScheduler, "start", pull))
         world = Stage(script, loop, folder)
+        for binder in (verbs, definitions):
+            patches.enter_context(patch.object(binder, "bind", world.eras.bind))
         if sabotage is not None:
             sabotage(world)
 

@@ -61,12 +61,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._numbers = itertools.count()
         self._takes = 0.0
         self._dead: set[object] = set()
+        self._blocked: dict[object, tuple[float, list[_Handle]]] = {}  # until when; what waits
         self._kept: list[_Handle] = []  # what the dead would have done
         # A loop holds its tasks weakly: one that nobody will wake would be collected, and its
         # ``finally`` would run, in the middle of other things.
         self._tasks: set[asyncio.Task[Any]] = set()
         # Asked at each step of each task: what is built in answers soonest.
-        self.get_debug = bool  # type: ignore[method-assign,assignment]
+        self.get_debug = bool  # type: ignore[method-assign]
         self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
 
     # --- what asyncio asks of a loop
@@ -81,7 +82,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._queue.append(handle)
         return handle
 
-    call_soon_threadsafe = call_soon  # type: ignore[method-assign]
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def call_at(  # type: ignore[override]
         self,
@@ -105,16 +106,21 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         """All that is ready, or becomes so meanwhile: one instant."""
-        queue, dead = self._queue, self._dead
+        queue, dead, blocked = self._queue, self._dead, self._blocked
         if not queue:
             self._pass_time()
         while queue and not self._stopping:  # type: ignore[attr-defined]
             handle = queue.popleft()
             if handle.callback is None:
                 continue
-            if dead and handle.context.get(LIFE) in dead:
-                self._kept.append(handle)
-                continue
+            if dead or blocked:
+                life = handle.context.get(LIFE)
+                if life in dead:
+                    self._kept.append(handle)
+                    continue
+                if life in blocked:
+                    blocked[life][1].append(handle)
+                    continue
             try:
                 handle.context.run(handle.callback, *handle.args)
             except (SystemExit, KeyboardInterrupt):
@@ -130,10 +136,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         until = self.clock.monotonic() + seconds
         heapq.heappush(self._waits, (until, next(self._numbers), wait))
         await wait
-
-    def block(self, seconds: float) -> None:
-        """Let time pass while nothing can run: as a job does that blocks the loop."""
-        self.clock.move_to(self.clock.monotonic() + seconds)
 
     def _pass_time(self) -> None:
         """Nothing is ready: on to what comes first."""
@@ -175,7 +177,22 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         seconds, self._takes = self._takes, 0.0
         return seconds
 
-    # --- death
+    # --- what becomes of processes
+
+    def block(self, life: object, seconds: float) -> None:
+        """For so long nothing runs in that life: its process was stopped, or something in it does
+        not let go of its loop. Whoever calls this from it goes on to its next await."""
+        until, waiting = self._blocked.get(life, (0.0, []))
+        self._blocked[life] = max(until, self.time() + seconds), waiting
+        self.call_later(seconds, self._unblock, life, context=Context())
+
+    def blocked_for(self, life: object) -> float:
+        """Seconds until something of it runs again."""
+        return max(0.0, self._blocked.get(life, (0.0, []))[0] - self.time())
+
+    def _unblock(self, life: object) -> None:
+        if self.blocked_for(life) <= 0:
+            self._queue.extend(self._blocked.pop(life, (0.0, []))[1])
 
     def bury(self, life: object) -> None:
         """From now on nothing runs in that life. Whoever calls this from it has to wait for ever
@@ -183,11 +200,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._dead.add(life)
         self._tasks |= asyncio.all_tasks(self)
 
+    def left(self) -> list[asyncio.Task[Any]]:
+        """The tasks that are still there; those of the dead are not."""
+        return [task for task in asyncio.all_tasks(self) if task not in self._tasks]
+
     def exhume(self) -> None:
         """Let the dead go on, to be cancelled and so to end in order."""
         self._dead.clear()
         self._queue.extend(self._kept)
+        for _, waiting in self._blocked.values():
+            self._queue.extend(waiting)
         self._kept.clear()
+        self._blocked.clear()
         self._tasks.clear()
 
 

@@ -53,19 +53,25 @@ class SkewedClock:
 
 
 class Life:
-    """One life of a process: a new one after each death."""
+    """One life of a process: a new one after each death. ``triggers`` pull in it just now."""
 
-    __slots__ = ("process",)
+    __slots__ = ("process", "triggers")
 
     def __init__(self, process: Process) -> None:
         self.process = process
+        self.triggers = 0
+
+
+def life() -> Life:
+    """The life in which this runs."""
+    found = LIFE.get()
+    assert isinstance(found, Life)
+    return found
 
 
 def living() -> Process:
     """The process as whose code this runs."""
-    life = LIFE.get()
-    assert isinstance(life, Life)
-    return life.process
+    return life().process
 
 
 class Process:
@@ -81,10 +87,12 @@ class Process:
         self.frozen = False
         self.slow = 0.0  # seconds that each transaction takes more
         self.die_in = 0  # transactions until it dies; 0: it does not
+        self.die_at = ""  # what those are called; empty: any
         self.die_after = False  # the one it dies at has been committed
         self.lose_in = 0  # transactions until an answer is lost
+        self._blocked = 0.0  # seconds, in all, for which its loop was
         self._salt = crc32(f"{world.script.seed} {name}".encode())
-        self._life: Life | None = None
+        self.life: Life | None = None
         self._context: Context | None = None
         self._main: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -107,9 +115,9 @@ class Process:
         self._main = self._task(self._live())
 
     def _come_to_life(self) -> None:
-        self._life = Life(self)
+        self.life = Life(self)
         self._context = copy_context()
-        self._context.run(LIFE.set, self._life)
+        self._context.run(LIFE.set, self.life)
 
     async def _live(self) -> None:
         self.store = self.world.store_for(self)
@@ -127,7 +135,10 @@ class Process:
             return
         self.world.happened(f"{self.name} stops")
         self._stop.set()
+        blocked = self._blocked - self.world.loop.blocked_for(self.life)
         _, late = await asyncio.wait({self._main}, timeout=STOP_BOUND + 40 * self.slow)
+        if late and self._blocked > blocked:  # nobody stops what blocks the loop
+            _, late = await asyncio.wait({self._main}, timeout=self._blocked - blocked)
         if late and self.up:
             self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
             self.kill()
@@ -136,9 +147,9 @@ class Process:
         """``kill -9``: nothing is awaited, nothing is flushed, nothing of it runs again."""
         if not self.up:
             return
-        life, self._life = self._life, None
+        ended, self.life = self.life, None
         self.world.happened(f"{self.name} is killed")
-        self.world.loop.bury(life)
+        self.world.loop.bury(ended)
         if self.store is not None:
             self.store.drop()
         self._main = None
@@ -148,6 +159,21 @@ class Process:
         """The id of its node, while it is one."""
         node = None if self.app is None else self.app.node
         return None if node is None else node.id
+
+    async def block(self, seconds: float) -> None:
+        """Called from within: its loop is blocked for so long."""
+        self._blocked += seconds
+        self.world.loop.block(self.life, seconds)
+        await asyncio.sleep(seconds)
+
+    async def freeze(self, seconds: float) -> None:
+        """As SIGSTOP does: nothing of it runs, and its lease is not renewed either."""
+        if self.up:
+            self.frozen = True
+            self._blocked += seconds
+            self.world.loop.block(self.life, seconds)
+        await self.world.loop.advance(seconds)
+        self.frozen = False
 
     async def die(self) -> NoReturn:
         """Called from within: it is killed here, and this never returns."""
@@ -163,7 +189,7 @@ class Process:
         """``work`` by its app, as code of its own; None if it dies meanwhile, or refuses."""
         if not self.up or self.app is None or self.app._store is None:  # noqa: SLF001
             return None
-        app, life = self.app, self._life
+        app, began = self.app, self.life
 
         async def contained() -> Any:
             try:
@@ -172,7 +198,7 @@ class Process:
                 return error
 
         task = self._task(contained())
-        while not task.done() and self._life is life:
+        while not task.done() and self.life is began:
             await asyncio.wait({task}, timeout=5.0)
         return task.result() if task.done() else None
 
@@ -196,8 +222,6 @@ class Process:
     async def at(self, name: str) -> None:
         """Before a transaction."""
         await asyncio.sleep(_LATENCIES[self._chance() % 4] + self.slow)
-        while self.frozen:  # noqa: ASYNC110 (an event would be one more state to keep in step)
-            await asyncio.sleep(1.0)
         if self.partitioned:
             await asyncio.sleep(2.0)
             raise StoreUnavailable("the network is gone", address="simulated")
@@ -221,6 +245,8 @@ class Process:
         return (moment * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> 40
 
     async def _count_down(self, name: str) -> None:
+        if self.die_at not in {"", name}:
+            return
         self.die_in -= 1
         if not self.die_in:
             when = "after" if self.die_after else "before"

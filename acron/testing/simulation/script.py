@@ -48,6 +48,8 @@ DISK_ERRORS = ("EIO", "ENOSPC", "kill")
 #: What somebody's editor leaves in jobs.json: half of it, a junk record, a field that no version
 #: knows, a schema that is not written yet.
 HANDS = ("truncates", "junk record", "unknown field", "newer schema")
+#: How the chat treats a message.
+CHATS = ("fails", "refuses", "hangs", "dies", "dies after", "says nothing")
 
 
 class Kinds(NamedTuple):
@@ -59,6 +61,16 @@ class Kinds(NamedTuple):
     only: Kind | None = None
 
 
+#: The transactions that a process may die at by name: the steps of a fire, and what people do.
+FATAL = ("claim", "finish", "mark", "recover", "write", "beat")
+
+
+def _death(random: Random) -> tuple[int, bool, str]:
+    """At which transaction, after its commit or before, and what it is called: empty for any."""
+    name = random.choice(("", "", *FATAL))
+    return random.randint(1, 2 if name else 12), random.random() < 0.5, name
+
+
 def _one_of(*values: Any) -> Callable[[Random], Any]:
     return lambda random: random.choice(values)
 
@@ -66,7 +78,7 @@ def _one_of(*values: Any) -> Callable[[Random], Any]:
 #: Waiting is done after each step.
 STEPS: dict[str, Kinds] = {
     "crash": Kinds(6, "process"),
-    "crash_at": Kinds(8, "process", lambda random: (random.randint(1, 12), random.random() < 0.5)),
+    "crash_at": Kinds(8, "process", _death),
     "start": Kinds(8, "process"),
     "stop": Kinds(4, "process"),
     "lose_answer": Kinds(4, "process", lambda random: random.randint(1, 8), "database"),
@@ -93,7 +105,7 @@ STEPS: dict[str, Kinds] = {
     "cancel": Kinds(2),
     "trigger": Kinds(4, "process"),
     "provider": Kinds(3, "process", _one_of("raises", "returns", "hangs")),
-    "chat": Kinds(8, "", _one_of("fails", "hangs", "dies", "dies after")),
+    "chat": Kinds(8, "", _one_of(*CHATS)),
     "wait": Kinds(6, "", _one_of(60, 600)),
 }
 

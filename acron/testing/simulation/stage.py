@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from acron.model import Job
-from acron.occurrences import history
 from acron.testing.simulation import checks
 from acron.testing.simulation.disk import FileStore
 from acron.testing.simulation.people import Trigger
@@ -65,6 +64,11 @@ class Stage(World):
                 return await process.do(work)
         return None
 
+    async def _edited(self, work: Callable[[Acron], Awaitable[Any]]) -> None:
+        """An edit that, once it was acknowledged, must last (I10)."""
+        if isinstance(job := await self._edit(work), Job):
+            self.edited[job.id, job.created_at] = job.revision
+
     async def _do(self, step: Step) -> None:
         self.happened(f"— {step}")
         await getattr(self, f"_do_{step.what}")(step)
@@ -85,7 +89,7 @@ class Stage(World):
 
     async def _do_crash_at(self, step: Step) -> None:
         process = self.processes[step.whom]
-        process.die_in, process.die_after = step.how
+        process.die_in, process.die_after, process.die_at = step.how
         self.seen["crash after a commit" if step.how[1] else "crash before a commit"] += 1
 
     async def _do_lose_answer(self, step: Step) -> None:
@@ -118,12 +122,9 @@ class Stage(World):
         process.partitioned = False
 
     async def _do_freeze(self, step: Step) -> None:
-        """Its loop is blocked for so long that its lease lapses."""
+        """It is stopped for so long that its lease lapses."""
         self.seen["lapsed lease"] += 1
-        process = self.processes[step.whom]
-        process.frozen = True
-        await self.loop.advance(200.0)
-        process.frozen = False
+        await self.processes[step.whom].freeze(200.0)
 
     async def _do_disk(self, step: Step) -> None:
         store = self.processes[step.whom].store
@@ -147,6 +148,10 @@ class Stage(World):
             process.kill()
         self.drop_probe()
         self.platter.lose_power()
+        store = FileStore(self.path, Bystander(self, "after the outage"))
+        await store.open(self.now())
+        self.eras.power_is_back(store.book)
+        store.drop()
 
     async def _do_hand(self, step: Step) -> None:
         """Somebody's editor at jobs.json; what is not to be read at all is put right later."""
@@ -181,25 +186,16 @@ class Stage(World):
             self.platter.synced(file.fileno(), data)
 
     async def _do_pause(self, step: Step) -> None:
-        await self._edit(lambda app: app.pause(step.whom, "by hand", until=step.how))
+        await self._edited(lambda app: app.pause(step.whom, "by hand", until=step.how))
 
     async def _do_resume(self, step: Step) -> None:
-        await self._edit(lambda app: app.resume(step.whom))
+        await self._edited(lambda app: app.resume(step.whom))
 
     async def _do_edit(self, step: Step) -> None:
-        await self._edit(lambda app: app.edit(step.whom, **step.how))
-        await self._anchored(step.whom)
+        await self._edited(lambda app: app.edit(step.whom, **step.how))
 
     async def _do_reschedule(self, step: Step) -> None:
-        await self._edit(lambda app: app.edit(step.whom, schedule=step.how))
-        await self._anchored(step.whom)
-
-    async def _anchored(self, job_id: str) -> None:
-        """An edit, acknowledged or not, may have begun the job's schedule anew."""
-        told = await history(await self.probe(), job_id)
-        if told.job is not None and told.job.cursor is not None:
-            self.rebound[job_id] = told.job.cursor
-            self.before[job_id] = told
+        await self._edited(lambda app: app.edit(step.whom, schedule=step.how))
 
     async def _do_remove(self, step: Step) -> None:
         async def remove(app: Acron) -> str:

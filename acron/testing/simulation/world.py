@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,17 +12,16 @@ from acron.app import Acron
 from acron.model import RunState
 from acron.stores.dead import DIED
 from acron.testing.simulation.disk import Connection, Database, FileStore, Platter
+from acron.testing.simulation.eras import Eras
 from acron.testing.simulation.people import FUNCTIONS, Chat, People, Trigger
 from acron.testing.simulation.process import Bystander, Process, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-    from pathlib import Path
 
     from acron.abc import Decide, Store
     from acron.model import Decision, Due, Run
-    from acron.occurrences import History
     from acron.testing.simulation.loop import SimulatedLoop
     from acron.testing.simulation.script import Script
 
@@ -56,15 +57,24 @@ class World:
         self.runs: dict[str, Run] = {}  # as they were when last looked at
         self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
         self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
-        self.rebound: dict[str, datetime] = {}  # when a job's schedule was last changed
-        self.before: dict[str, History] = {}  # what was known of it then
+        self.eras = Eras(self)
         self._probe: FileStore | None = None
+        self.threads = threading.active_count()
         self.added: set[str] = set()  # whose creation was acknowledged
+        self.edited: dict[tuple[str, datetime | None], int] = {}  # the last acknowledged revision
         self.marked: set[str] = set()  # that somebody gave a field that no version knows
 
     def now(self) -> datetime:
         """By the clock of a machine that is right."""
         return self.loop.clock.now()
+
+    def open_files(self) -> list[str]:
+        """The files of this story that this process has open, where the system tells."""
+        links = Path("/proc/self/fd")
+        if self.script.kind == "database" or not links.is_dir():
+            return []
+        names = [str(link.resolve()) for link in links.iterdir()]
+        return [name for name in names if name.startswith(f"{self.folder}/")]
 
     # --- what is told
 
