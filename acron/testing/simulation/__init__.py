@@ -17,7 +17,7 @@ from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 from acron import plugins, verbs
@@ -29,7 +29,7 @@ from acron.stores import definitions
 from acron.testing.clock import VirtualClock
 from acron.testing.simulation.loop import SimulatedLoop, in_turn
 from acron.testing.simulation.people import CONTROL, SECRET, pull
-from acron.testing.simulation.script import Script, write
+from acron.testing.simulation.script import Script, simpler, write
 from acron.testing.simulation.stage import Stage
 from acron.text import one_line
 from acron.threads import Threads
@@ -56,12 +56,13 @@ class Story(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """The same for the same seed (I18): what happened when; of one instant, in any order."""
-        lines = sorted(f"{at:.6f} {what}" for at, what in self.trace)
+        """The same for the same seed (I18): what happened when, in its order."""
+        lines = [f"{at:.6f} {what}" for at, what in self.trace]
         return blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
     def __str__(self) -> str:
         lines = [f"seed {self.script.seed}: {self.script.kind}, {len(self.script.steps)} steps"]
+        lines += [f"  {_told(job)}" for job in self.script.jobs]
         lines += [f"  {_clock(at)}  {what}" for at, what in self.trace]
         lines += [f"  {one.invariant} does not hold: {one.how}" for one in self.violations]
         return "\n".join(lines)
@@ -144,7 +145,22 @@ async def _clear_away() -> None:
 
 
 def shrink(script: Script, fails: Callable[[Script], bool]) -> Script:
-    """The script with all steps left out that it fails without."""
+    """The script without all that it fails without: steps, processes, jobs, what is said of
+    those, and time. ``fails`` is asked a few hundred times."""
+    before = None
+    while script != before:
+        before = script
+        script = _with_fewer_steps(script, fails)
+        position = 0
+        while (shorter := next(simpler(script, position), None)) is not None:
+            if fails(shorter):
+                script = shorter
+            else:
+                position += 1
+    return script
+
+
+def _with_fewer_steps(script: Script, fails: Callable[[Script], bool]) -> Script:
     size = max(1, len(script.steps) // 2)
     while size:
         start = 0
@@ -170,6 +186,10 @@ class _Listener(logging.Handler):
         text = record.getMessage()
         if SECRET in text or CONTROL in text:
             self.leaks.append(text)
+
+
+def _told(job: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={one}" for key, one in job.items())
 
 
 def _clock(seconds: float) -> str:

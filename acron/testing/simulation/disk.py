@@ -23,12 +23,12 @@ from acron.stores.news import News
 from acron.testing.simulation.script import FATAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from acron.abc import Decide, Settle
-    from acron.model import Decision, Node
+    from acron.model import Decision, End, Node
     from acron.stores.book import Book, Changes
     from acron.stores.journal import Seen
     from acron.testing.simulation.process import Process
@@ -152,7 +152,9 @@ class Connection(MemoryStore):
         if name == "write":
             process.world.eras.look(database.book)
         if name == "recover":
-            process.world.watch_recovery(result)
+            process.world.watch_recovery(process, result)
+        if name == "finish":
+            process.world.ended(process, result)
         await process.after(name)
         return result
 
@@ -332,7 +334,13 @@ class FileStore(JsonFileStore):
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
         self._doing = "recover"
         decisions = await super().recover(now, settle)
-        self._process.world.watch_recovery(decisions)
+        self._process.world.watch_recovery(self._process, decisions)
+        return decisions
+
+    async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+        self._doing = "finish"
+        decisions = await super().finish(ends, settle)
+        self._process.world.ended(self._process, decisions)
         return decisions
 
     async def _do(self, work: Callable[[], Any]) -> Any:

@@ -140,25 +140,25 @@ class People:
         stored = await probe.run(run.id)
         durable = stored is not None and stored.token == run.token and stored.started_at is not None
         if not durable:
-            world.broke("I4", f"{_named(run)} was begun before its claim was durable")
+            world.broke("I4", f"{named(run)} was begun before its claim was durable")
 
     def _note(self, run: Run, process: Process) -> None:
         world = self._world
-        world.happened(f"{process.name} runs {_named(run)}")
+        world.happened(f"{process.name} runs {named(run)}")
         if run.scheduled_at is None:
             return
         begun = self.starts.setdefault((run.job_id, run.scheduled_at, run.attempt), [])
         begun.append(run.token)
         if len(begun) > 1:
-            world.broke("I2", f"{_named(run)} was begun {len(begun)} times")
+            world.broke("I2", f"{named(run)} was begun {len(begun)} times")
         if run.attempt == 1 and run.started_at is not None and run.started_at < run.scheduled_at:
-            world.broke("I7", f"{_named(run)} was begun at {run.started_at}")
+            world.broke("I7", f"{named(run)} was begun at {run.started_at}")
 
 
-def _named(run: Run) -> str:
-    """A run as a trace tells it: no word differs between two plays of one seed."""
+def named(run: Run) -> str:
+    """A run as a story tells it."""
     at = "by hand" if run.scheduled_at is None else f"{run.scheduled_at:%dT%H:%M:%S}"
-    return f"{run.job_id} {at} #{run.attempt}"
+    return f"{run.job_id} {at} #{run.attempt} ({run.id})"
 
 
 async def _stubborn() -> None:
@@ -214,12 +214,16 @@ class _ChatAdapter(Adapter):
         how = chat.next.pop(0) if chat.next else "takes it"
         chat.world.seen[f"chat {how}"] += 1
         await asyncio.sleep(0.1)
+        room = f"{self._process.name} tells {message.to} of {message.run.id}"
+        chat.world.happened(f"{room}: the chat {how}")
         if how == "fails":
             raise DeliveryError(f"https://u:{SECRET}@chat/ is busy{CONTROL}", retry_after=5.0)
         if how == "refuses":
             raise DeliveryError(f"no such room\r\nsecret={SECRET}", permanent=True)
         key = (message.run.id, message.to)
         chat.accepted[key] += 1
+        if chat.accepted[key] > 1:
+            chat.world.broke("I13", f"{message.to} is told once more of {message.run.id}")
         chat.texts.append(message.text)
         if how == "dies":  # in the middle: nobody will know whether it was shown
             await self._process.die()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Kind = Literal["database", "files"]
 
@@ -161,3 +162,40 @@ def _job(random: Random, job_id: str) -> dict[str, Any]:
     if record.get("catch_up") == "all":
         record.setdefault("catch_up_limit", 10)  # a hundred starts in a row tell nothing more
     return {key: value for key, value in record.items() if value is not None}
+
+
+#: Of a job's record, what it cannot do without.
+_NEEDED = frozenset({"id", "schedule", "action"})
+_WAITS = (1, 5, 20, 61, 130)
+
+
+def simpler(script: Script, start: int) -> Iterator[Script]:
+    """Scripts with one thing less than ``script``, from the ``start``-th on; always in the same
+    order, so that what was tried in vain need not be tried again."""
+    return islice(_simpler(script), start, None)
+
+
+def _simpler(script: Script) -> Iterator[Script]:
+    for name in reversed(script.processes[1:]):
+        others = tuple(one for one in script.processes if one != name)
+        yield _without(script, name)._replace(processes=others)
+    for job in script.jobs:
+        if len(script.jobs) > 1:
+            jobs = tuple(one for one in script.jobs if one is not job)
+            yield _without(script, job["id"])._replace(jobs=jobs)
+    for at, job in enumerate(script.jobs):
+        for key in [key for key in job if key not in _NEEDED]:
+            less = {name: one for name, one in job.items() if name != key}
+            yield script._replace(jobs=(*script.jobs[:at], less, *script.jobs[at + 1 :]))
+    for at, step in enumerate(script.steps):
+        for wait in _WAITS if step.what == "wait" else ():
+            if wait < step.how:
+                sooner = (*script.steps[:at], step._replace(how=wait), *script.steps[at + 1 :])
+                yield script._replace(steps=sooner)
+
+
+def _without(script: Script, whom: str) -> Script:
+    """Without the steps that befall it."""
+    return script._replace(
+        steps=tuple(one for one in script.steps if whom not in (one.whom, one.how))
+    )

@@ -31,7 +31,7 @@ class Stage(World):
     _edits = 0
 
     async def play(self) -> None:
-        """Everything in the script, then peace."""
+        """Everything in the script, then peace; or up to what should not have happened."""
         for process in self.processes.values():
             await process.start()
             await self.loop.advance(self.random.choice((0.0, 0.5, 3.0)))
@@ -39,8 +39,12 @@ class Stage(World):
         for step in self.script.steps:
             await self._do(step)
             await checks.after_step(self)
+            if self.violations:
+                return
         await self._make_peace()
         await checks.at_the_end(self)
+        if self.violations:
+            return
         for process in self.processes.values():
             await process.stop()
         await checks.after_all(self)

@@ -13,11 +13,11 @@ from acron.model import RunState
 from acron.stores.dead import DIED
 from acron.testing.simulation.disk import Connection, Database, FileStore, Platter
 from acron.testing.simulation.eras import Eras
-from acron.testing.simulation.people import FUNCTIONS, Chat, People, Trigger
+from acron.testing.simulation.people import FUNCTIONS, Chat, People, Trigger, named
 from acron.testing.simulation.process import Bystander, Process, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from acron.abc import Decide, Store
@@ -148,8 +148,21 @@ class World:
 
         return decided
 
-    def watch_recovery(self, decisions: list[Decision]) -> None:
+    def ended(self, process: Process, decisions: Sequence[Decision | None]) -> None:
+        """Tell what became of runs."""
+        for decision in decisions:
+            if decision is None:
+                self.happened(f"{process.name} writes an end too late")
+                continue
+            for run in decision.runs:
+                again = "" if run.state.ended else f" until {run.due_at:%H:%M:%S}"
+                self.happened(f"{process.name}: {named(run)} is {run.state}{again}")
+            for skip in decision.skips:
+                self.happened(f"{process.name}: {skip.job_id} is skipped: {skip.reason}")
+
+    def watch_recovery(self, process: Process, decisions: list[Decision]) -> None:
         """I2: the runs of a node are ended by others only once it is proven dead."""
+        self.ended(process, decisions)
         for run in (run for decision in decisions for run in decision.runs):
             if run.state.ended:
                 self.settled[run.id] = run
