@@ -186,7 +186,6 @@ class Runtime:
         return None if due is None else max(0.0, (due - self.clock.now()).total_seconds())
 
     async def tick(self) -> int:
-        self._supervisor.sign_of_life()
         try:
             started = await self.claim_due()
         except BaseException as error:
@@ -240,10 +239,8 @@ class Runtime:
         self._supervisor.sign_of_life()
         return await outside.fire_many(self, triggers)
 
-    async def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
-        async for one in outside.to_arm(self, until, since):
-            yield one
-        self._supervisor.sign_of_life(armed=True)
+    def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
+        return outside.to_arm(self, until, since)
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
         if self._woken:
@@ -296,7 +293,7 @@ class Runtime:
         await self.recover()
         await self.pulse.beat(force=True)
         self.watchdog.start()
-        notifier = Notifier(self, lambda: self._supervisor.provider)
+        notifier = Notifier(self, self._supervisor)
         listener = Listener(self, settings.interval, notifier.heard)
         upkeep = Upkeep(self, settings.interval, settings.retention_days, settings.retention_runs)
         self._keepers = [
@@ -305,7 +302,7 @@ class Runtime:
         ]
         delay = settings.sweep_after or self._supervisor.provider.sweep_after
         if trigger and delay is not None:
-            sweep = Sweep(self, delay)
+            sweep = Sweep(self, delay or settings.interval / 2, self._supervisor.missed)
             self._keepers.append(self.tasks.start(keep(self, sweep.step, "sweep"), "acron-sweep"))
         if trigger:
             told = keep(self, notifier.step, "news to the provider")

@@ -18,12 +18,14 @@ import selectors
 import warnings
 from asyncio import base_events
 from contextlib import AbstractContextManager, ExitStack
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from unittest.mock import patch
 
 from acron.clock import SystemClock
 from acron.errors import AcronError
+from acron.testing.grave import Grave
 from acron.threads import name_of
 
 if TYPE_CHECKING:
@@ -67,10 +69,11 @@ class Limits:
 class Hold(AbstractContextManager["Hold"]):
     """Virtual time stands still while one is held; used as a context, or released by hand."""
 
-    __slots__ = ("_holds", "bound", "label", "until")
+    __slots__ = ("_holds", "bound", "context", "label", "until")
 
     def __init__(self, label: str, now: float, bound: float, holds: dict[Hold, None]) -> None:
         self.label = label
+        self.context = copy_context()  # whose it is
         self.bound = bound
         self.until = now + bound
         self._holds = holds
@@ -117,6 +120,7 @@ class VirtualLoop:
         self._numbers = itertools.count()
         self._patches = ExitStack()
         self.frozen = 0  # depth of `VirtualTime.freeze`: only `reach` moves time
+        self.grave = Grave(loop)
         self._install()
 
     # --- putting it on, taking it off
@@ -142,6 +146,7 @@ class VirtualLoop:
 
     def restore(self) -> None:
         """Give the loop its own time back. Timers keep what was left of them."""
+        self.grave.exhume()
         virtual = self._loop.time()
         self._patches.close()
         self._shift_timers(self._loop.time() - virtual)
@@ -160,6 +165,8 @@ class VirtualLoop:
             events = self._poll(0)
         if idle and not events:
             events = self._idle()
+        if self.grave:
+            self.grave.look()
         return events
 
     def _idle(self) -> list[Any]:
@@ -213,6 +220,12 @@ class VirtualLoop:
         return timers[0]._when if timers else math.inf
 
     # --- holds
+
+    def bury(self, dead: Callable[[Context], bool]) -> None:
+        """From now on nothing runs, and nothing is held, in a context that is ``dead``."""
+        self.grave.bury(dead)
+        for hold in [one for one in self._holds if dead(one.context)]:
+            hold.release()
 
     def hold(self, label: str, seconds: float | None = None) -> Hold:
         """Time stands still from now until the hold is released; or dropped, after ``seconds``
