@@ -24,8 +24,9 @@ class Ledger:
 
     __slots__ = (
         "_ends_from",
-        "_history",
+        "_fresh",
         "_newest",
+        "_of_job",
         "_skips_of",
         "_sorted",
         "lanes",
@@ -47,9 +48,10 @@ class Ledger:
         self.skips: list[Skip] = []  # oldest first
         self._skips_of: dict[str, list[Skip]] = {}  # the same, by job
         #: Ids in ``runs``, by job; a tuple while there is one, which the collector lets go of.
-        self._history: dict[str, tuple[str] | list[str]] = {}
-        self._newest = 0  # the largest token in ``runs``
+        self._of_job: dict[str, tuple[str] | list[str]] = {}
+        self._newest = 0  # the largest token of them
         self._sorted = True  # whether ``runs`` is in the order of tokens
+        self._fresh: list[str] = []  # ids in ``runs`` that these know nothing of yet
         self._ends_from: datetime | None = None  # no run in ``runs`` has ended before that
 
     def run(self, run_id: str) -> Run | None:
@@ -70,7 +72,7 @@ class Ledger:
         return found[: max(limit, 0)]
 
     def _runs_of(self, job_id: str) -> Iterator[Run]:
-        for run_id in self._history.get(job_id, ()):
+        for run_id in self._history().get(job_id, ()):
             yield self.runs[run_id]
         for run in self.open.get(job_id, {}).values():
             if run.state is PENDING:
@@ -78,6 +80,7 @@ class Ledger:
 
     def _in_order(self) -> Iterator[Run]:
         """What was claimed, newest first."""
+        self._history()
         if not self._sorted:
             self.runs = dict(sorted(self.runs.items(), key=lambda item: _newness(item[1])))
             self._sorted = True
@@ -122,26 +125,27 @@ class Ledger:
         opened = self.open.get(job_id)
         if run.key is not None:
             self._keep_lane(run.key, run)
-        waits = state is PENDING
-        if waits:
-            self.pending[run_id] = run
-        else:
-            if run_id not in self.runs:
-                self._begin(run)
-            self.runs[run_id] = run
-        if waits or state is RUNNING:
+        if state is RUNNING or state is PENDING:
             if opened is None:
                 self.open[job_id] = {run_id: run}
             else:
                 opened[run_id] = run
-            return waits
-        if opened is not None and opened.pop(run_id, None) is not None and not opened:
-            del self.open[job_id]
-        first, end = self._ends_from, run.finished_at
-        if end is not None and (first is None or end < first):
-            self._ends_from = end
-        if run.deliveries:
-            self._keep_told(run)
+            if state is PENDING:
+                self.pending[run_id] = run
+                return True
+        else:
+            if opened is not None and opened.pop(run_id, None) is not None and not opened:
+                del self.open[job_id]
+            first, end = self._ends_from, run.finished_at
+            if end is not None and (first is None or end < first):
+                self._ends_from = end
+            if run.deliveries:
+                self._keep_told(run)
+        if run_id not in self.runs:  # claimed, or ended unclaimed: it waits no more
+            self._fresh.append(run_id)
+            if self.pending:
+                self.pending.pop(run_id, None)
+        self.runs[run_id] = run
         return False
 
     def _keep_told(self, run: Run) -> None:
@@ -164,14 +168,15 @@ class Ledger:
         """It never was: its occurrence is a skip."""
         run = self.pending.pop(run_id, None)
         if run is None:
+            history = self._history()
             run = self.runs.pop(run_id, None)
             if run is None:
                 return
-            history = [one for one in self._history[run.job_id] if one != run_id]
-            if history:
-                self._history[run.job_id] = history
+            left = [one for one in history[run.job_id] if one != run_id]
+            if left:
+                history[run.job_id] = left
             else:
-                del self._history[run.job_id]
+                del history[run.job_id]
         self._drop_told(run_id)
         for index, of in ((self.open, run.job_id), (self.lanes, run.key)):
             group = {} if of is None else index.get(of, {})
@@ -191,33 +196,37 @@ class Ledger:
             else:
                 mine.append(skip)
 
-    def _begin(self, run: Run) -> None:
-        """It was claimed, or ended unclaimed: it waits no more."""
-        if self.pending:
-            self.pending.pop(run.id, None)
-        history = self._history.get(run.job_id)
-        if history is None:
-            self._history[run.job_id] = (run.id,)
-        elif isinstance(history, list):
-            history.append(run.id)
-        else:
-            self._history[run.job_id] = [*history, run.id]
-        if run.token <= self._newest:
-            self._sorted = False
-        else:
-            self._newest = run.token
+    def _history(self) -> dict[str, tuple[str] | list[str]]:
+        """Ids in ``runs``, by job, oldest first; brought up to date when asked for."""
+        of_job = self._of_job
+        for run_id in self._fresh:
+            run = self.runs[run_id]
+            ids = of_job.get(run.job_id)
+            if ids is None:
+                of_job[run.job_id] = (run_id,)
+            elif isinstance(ids, list):
+                ids.append(run_id)
+            else:
+                of_job[run.job_id] = [*ids, run_id]
+            if run.token <= self._newest:
+                self._sorted = False
+            else:
+                self._newest = run.token
+        self._fresh.clear()
+        return of_job
 
     def _forget(self, before: datetime, keep: int) -> None:
         gone = list(self._old_runs(before, keep))
+        history = self._history()
         for run in gone:
             del self.runs[run.id]
             self._drop_told(run.id)
         for job_id in {run.job_id for run in gone}:
-            left = [one for one in self._history[job_id] if one in self.runs]
+            left = [one for one in history[job_id] if one in self.runs]
             if left:
-                self._history[job_id] = left
+                history[job_id] = left
             else:
-                del self._history[job_id]
+                del history[job_id]
         if self._ends_from is not None and self._ends_from < before:
             self._ends_from = before
         kept, self.skips, self._skips_of = self._kept_skips(before, keep), [], {}
@@ -226,7 +235,7 @@ class Ledger:
     def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
         runs = self.runs
         some_old = self._ends_from is not None and self._ends_from < before
-        for run_ids in self._history.values():
+        for run_ids in self._history().values():
             if len(run_ids) <= keep and not some_old:
                 continue  # the common case, every hour, of however many runs
             ended = [run for one in run_ids if (run := runs[one]).state is not RUNNING]

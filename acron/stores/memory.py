@@ -31,6 +31,7 @@ class MemoryStore(Store):
         self._nodes: dict[str, Node] = {}
         self._node: str | None = None
         self._opened = False
+        self.at_once = type(self) is MemoryStore  # what is made of it may wait
 
     @property
     def address(self) -> str:
@@ -44,6 +45,10 @@ class MemoryStore(Store):
             self._nodes[node.id] = replace(node, alive=True)
 
     async def close(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        """The process that had it open is gone."""
         self._opened = False
         if self._node is not None:
             self._nodes[self._node] = replace(self._nodes[self._node], alive=False)

@@ -197,7 +197,7 @@ async def test_work_that_is_cancelled_before_it_began_is_closed(acron_time: Virt
 
     async with Acron("memory://") as app:
         work = never()
-        task = app._firing()._do(work, "work")
+        task = app._firing().tasks.do(work, "work")
         task.cancel()
         await acron_time.settle()
         assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
