@@ -27,6 +27,7 @@ from acron.runtime.hooks import Hooks
 from acron.runtime.keepers import Listener, Notifier, Sweep, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
+from acron.runtime.rules import Rules
 from acron.runtime.run import CLEANUP
 from acron.runtime.standing import Standing
 from acron.runtime.supervise import Supervisor
@@ -89,7 +90,8 @@ class Runtime:
         self.draining = False
         self._actions = actions
         self._settings = settings
-        self._threads = threads
+        self.threads = threads
+        self.rules = Rules(self, node.zones)
         self.standing = Standing(self, frozenset(declared))
         self._supervisor = Supervisor(
             provider, fallback, clock, self.pulse.trouble, self._beat_soon
@@ -268,13 +270,14 @@ class Runtime:
             node,
             provider=self._supervisor.provider.name if self._triggered else "",
             provider_note=self._supervisor.note,
+            zones=self.rules.known,
             stood_down=self.standing.why,
             drain_requested=self.standing.drain_requested,
             draining=self.draining,
             running=len(self.attempts),
             abandoned=(
                 *self.attempts.abandoned,
-                *self._threads.abandoned,
+                *self.threads.abandoned,
                 *self.deliverer.abandoned,
                 *self.hooks.abandoned,
             ),
@@ -288,6 +291,7 @@ class Runtime:
         self._serve_anew()
         settings = self._settings
         await self.standing.look()
+        await self.rules.start()
         await self.recover()
         await self.pulse.beat(force=True)
         self.watchdog.start()
