@@ -92,7 +92,7 @@ class Runtime:
         self._settings = settings
         self.threads = threads
         self.rules = Rules(self, node.zones)
-        self.standing = Standing(self, frozenset(declared))
+        self.standing = Standing(self, actions, frozenset(declared))
         self._supervisor = Supervisor(
             provider, fallback, clock, self.pulse.trouble, self._beat_soon
         )
@@ -115,14 +115,7 @@ class Runtime:
 
     @property
     def can_run(self) -> Collection[str]:
-        """What the actions of this node offer, in the words of ``ActionSpec.needs``."""
-        offered: set[str] = set()
-        for name, action in self._actions.items():
-            try:
-                offered.update(action.offers())
-            except BaseException as error:  # noqa: BLE001 (a stranger's action stops no sibling)
-                self.pulse.trouble(f"action {name} cannot say what it offers", error)
-        return offered - self.standing.left_to_others
+        return self.standing.can_run
 
     def action_of(self, job: Job) -> Action:
         return self._actions[job.action.kind]
@@ -149,8 +142,9 @@ class Runtime:
         """Seconds since the last run ended here, or since the start; 0 while one goes on."""
         return 0.0 if self.attempts else self.clock.monotonic() - self._quiet_since
 
-    def _freed(self) -> None:
-        self._quiet_since = self.clock.monotonic()
+    def _freed(self, all_: bool) -> None:  # noqa: FBT001 (a callback)
+        if all_:
+            self._quiet_since = self.clock.monotonic()
         if self._left_owed:
             self.wake()
 
@@ -203,7 +197,10 @@ class Runtime:
             await self.pulse.beat()
             raise
         self.pulse.success()
-        await self.pulse.beat()
+        if self.store.at_once:
+            await self.pulse.beat()
+        elif self.pulse.beats_now:  # which would wait behind the ends of what was started
+            self.tasks.do(self.pulse.beat(), "heartbeat")
         return started
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
@@ -213,16 +210,15 @@ class Runtime:
     async def claim_due(
         self, *, only: str | None = None, late: float = 0.0, taken: set[str] | None = None
     ) -> int:
-        """Claim and start, in a task of our own: a claim that its caller gives up becomes
-        durable all the same, and its runs must then start."""
+        """Claim and start. A claim that has to wait does so in a task of our own, which nobody
+        gives up: it becomes durable, and its runs must then start."""
+        claiming = self._claim(only, late, taken)
+        if self.store.at_once:
+            return await claiming
 
         async def contained() -> int | BaseException:
-            if self.pulse.watch_clock():
-                self._serve_anew()
-                self._looked_at = min(self._looked_at, self.clock.now())
             try:
-                async with self._claiming:
-                    return await fire.fire_due(self, only=only, late=late, taken=taken)
+                return await claiming
             except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
                 return error
 
@@ -230,6 +226,13 @@ class Runtime:
         if isinstance(started, BaseException):
             raise started
         return started
+
+    async def _claim(self, only: str | None, late: float, taken: set[str] | None) -> int:
+        if self.pulse.watch_clock():
+            self._serve_anew()
+            self._looked_at = min(self._looked_at, self.clock.now())
+        async with self._claiming:
+            return await fire.fire_due(self, only=only, late=late, taken=taken)
 
     async def tick_one(self, job_id: str) -> int:
         """Claim and start what one job owes now: its instant, or a pending run."""
@@ -245,7 +248,9 @@ class Runtime:
         self._supervisor.sign_of_life(armed=True)
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
-        if not self._woken:
+        if self._woken:
+            await asyncio.sleep(0)  # who wakes us again and again must not starve the loop
+        else:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
             self._waiters.add(waiter)
@@ -313,8 +318,7 @@ class Runtime:
             self.tasks.do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
 
     def _serve_anew(self) -> None:
-        """What an outage left owed is spread. A single tick, of another scheduler's, has no
-        later moments to spread it over."""
+        """What an outage left owed is spread; a single tick has no later moments for that."""
         rate = self._settings.catch_up_rate
         self.spread = Spread(rate) if rate and self._triggered else None
 

@@ -23,10 +23,10 @@ ends = logging.getLogger("acron.runtime.ends")
 class Attempts:
     """Each claimed run from its start to its durable end, and those that would not end.
 
-    ``freed`` is told when a slot is free again.
+    ``freed`` is told when a slot is free again, and whether all are.
     """
 
-    def __init__(self, tasks: Tasks, freed: Callable[[], None]) -> None:
+    def __init__(self, tasks: Tasks, freed: Callable[[bool], None]) -> None:
         self._tasks = tasks
         self._freed = freed
         self._live: dict[str, Attempt] = {}  # holds their tasks: a loop holds them weakly
@@ -70,7 +70,7 @@ class Attempts:
     def release(self, attempt: Attempt) -> None:
         """Its slot is free. What waited for it may go on."""
         if self._live.pop(attempt.run.id, None) is not None:
-            self._freed()
+            self._freed(not self._live)
             if self._idle is not None:  # once it has said what it has to deliver
                 asyncio.get_running_loop().call_soon(self._rest)
 

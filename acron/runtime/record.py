@@ -194,12 +194,14 @@ class Recorder:
         self.writer: asyncio.Task[None] | None = None
         self._closed = self._refused = False
 
-    def record(self, attempt: Attempt, end: End) -> None:
-        """Have the end of ``attempt`` written with the next commit; after ``close``, refuse it:
-        the store is closed too, and what lives next settles the run."""
+    def record(self, attempt: Attempt, outcome: Outcome, at: datetime) -> None:
+        """Have the end of ``attempt`` written with the next commit, fenced by the claim's token;
+        after ``close``, refuse it: the store is closed too, and what lives next settles the run."""
         if self._closed:
             self._refuse(attempt)
             return
+        run = attempt.run
+        end = End(run_id=run.id, token=run.token, finished_at=at, outcome=outcome)
         self._attempts.append(attempt)
         self._ends.append(end)
         if self.writer is None:
@@ -218,8 +220,12 @@ class Recorder:
                 attempts, self._attempts = self._attempts, []
                 ends, self._ends = self._ends, []
                 decisions = await self._commit(ends)
+                recorded = self._recorded
                 for attempt, decision in zip(attempts, decisions, strict=True):
-                    self._tell(attempt, decision)
+                    try:
+                        recorded(attempt, decision)
+                    except Exception as error:  # noqa: BLE001 (the other runs have ended too)
+                        self._trouble(f"end of {attempt.label}", error)
                 attempts = []
         finally:
             self.writer = None

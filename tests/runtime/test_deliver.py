@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from pathlib import Path
 
-    from acron.abc import Store
+    from acron.abc import Store, Tell
     from acron.model import Run
     from acron.testing import VirtualTime
 
@@ -149,11 +149,11 @@ class Dies(JsonFileStore):
         super().__init__(path)
         self.left = at
 
-    async def mark(self, run: Run) -> None:
+    async def mark(self, run: Run, change: Tell) -> Run | None:
         if self.left == 0:
             await asyncio.Event().wait()  # its node lock is let go of below
         self.left -= 1
-        await super().mark(run)
+        return await super().mark(run, change)
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,7 @@ class Ends:
         for run in runs:
             attempt = Attempt(JOB, run, None)  # type: ignore[arg-type]  # it has ended already
             outcome = Outcome(state=RunState.SUCCEEDED)
-            end = End(run_id=run.id, token=run.token, finished_at=NOW, outcome=outcome)
-            self.recorder.record(attempt, end)
+            self.recorder.record(attempt, outcome, NOW)
 
 
 @pytest.mark.usefixtures("acron_time")
