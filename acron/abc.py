@@ -99,11 +99,13 @@ class CronScheduler(ABC):
     all growth is by members that have a working default.
 
     The runtime beats before ``start`` and goes on beating whatever the provider does. A provider
-    that raises, hangs or returns without having armed is replaced by the built-in, with a
-    warning: never without a trigger, never two."""
+    that raises, hangs or returns without having armed is replaced by the built-in within
+    ``interval``, with a warning; its ``firing`` triggers nothing from then on: never without a
+    trigger, never two."""
 
-    #: Seconds after which the runtime fires what this provider missed; None: it misses nothing.
-    sweep_after: float | None = 600.0
+    #: Seconds after which the runtime fires what this provider missed; 0: half of ``interval``;
+    #: None: it misses nothing.
+    sweep_after: float | None = 0.0
 
     @property
     @abstractmethod
@@ -122,7 +124,8 @@ class CronScheduler(ABC):
 
         A provider that only arms an outside scheduler may return once it has read
         ``firing.armed`` to its end. Whatever else happens, fires go through ``firing``.
-        ``interval`` is the longest sleep between two looks, in seconds."""
+        ``interval`` is the longest sleep between two looks, in seconds: half of the setting, so
+        that its silence is seen within the whole of it."""
 
     async def ready(self) -> bool:
         """Asked, for 5 s at most, while the built-in stands in after a failure: True to be

@@ -188,7 +188,6 @@ class Runtime:
         return None if due is None else max(0.0, (due - self.clock.now()).total_seconds())
 
     async def tick(self) -> int:
-        self._supervisor.sign_of_life()
         try:
             started = await self.claim_due()
         except BaseException as error:
@@ -212,13 +211,12 @@ class Runtime:
     ) -> int:
         """Claim and start. A claim that has to wait does so in a task of our own, which nobody
         gives up: it becomes durable, and its runs must then start."""
-        claiming = self._claim(only, late, taken)
         if self.store.at_once:
-            return await claiming
+            return await self._claim(only, late, taken)
 
         async def contained() -> int | BaseException:
-            try:
-                return await claiming
+            try:  # made in here: a task that is cancelled before it begins awaits nothing
+                return await self._claim(only, late, taken)
             except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
                 return error
 
@@ -242,10 +240,8 @@ class Runtime:
         self._supervisor.sign_of_life()
         return await outside.fire_many(self, triggers)
 
-    async def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
-        async for one in outside.to_arm(self, until, since):
-            yield one
-        self._supervisor.sign_of_life(armed=True)
+    def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
+        return outside.to_arm(self, until, since)
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
         if self._woken:
@@ -300,7 +296,7 @@ class Runtime:
         await self.recover()
         await self.pulse.beat(force=True)
         self.watchdog.start()
-        notifier = Notifier(self, lambda: self._supervisor.provider)
+        notifier = Notifier(self, self._supervisor)
         listener = Listener(self, settings.interval, notifier.heard)
         upkeep = Upkeep(self, settings.interval, settings.retention_days, settings.retention_runs)
         self._keepers = [
@@ -309,7 +305,7 @@ class Runtime:
         ]
         delay = settings.sweep_after or self._supervisor.provider.sweep_after
         if trigger and delay is not None:
-            sweep = Sweep(self, delay)
+            sweep = Sweep(self, delay or settings.interval / 2, self._supervisor.missed)
             self._keepers.append(self.tasks.start(keep(self, sweep.step, "sweep"), "acron-sweep"))
         if trigger:
             told = keep(self, notifier.step, "news to the provider")
