@@ -176,6 +176,7 @@ class VirtualTime:
         def virtual_run_forever(loop: BaseEventLoop) -> None:
             if threading.get_ident() == thread:
                 self._take(loop)
+                self._loops[loop].grave.exhume()  # whoever runs it now is not who buried them
             run_forever(loop)
 
         # uvloop has a run_forever of its own: runners are where it is seen, and refused.

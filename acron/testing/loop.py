@@ -18,12 +18,14 @@ import selectors
 import warnings
 from asyncio import base_events
 from contextlib import AbstractContextManager, ExitStack
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from unittest.mock import patch
 
 from acron.clock import SystemClock
 from acron.errors import AcronError
+from acron.testing.grave import Grave
 from acron.threads import name_of
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("acron.testing")
 _real_seconds = SystemClock().monotonic
 
+#: While there is something to run, what is outside of the loop is looked at in one turn of so many.
+POLLED = 16
 # Timers whose instants are one and the same to a datetime, but for the rounding of floats.
 _SAME_INSTANT = 5e-7
 
@@ -65,10 +69,11 @@ class Limits:
 class Hold(AbstractContextManager["Hold"]):
     """Virtual time stands still while one is held; used as a context, or released by hand."""
 
-    __slots__ = ("_holds", "bound", "label", "until")
+    __slots__ = ("_holds", "bound", "context", "label", "until")
 
     def __init__(self, label: str, now: float, bound: float, holds: dict[Hold, None]) -> None:
         self.label = label
+        self.context = copy_context()  # whose it is
         self.bound = bound
         self.until = now + bound
         self._holds = holds
@@ -107,6 +112,7 @@ class VirtualLoop:
         self.errors: list[HoldDropped] = []
         self._jumps = 0
         self._thrown = 0
+        self._turns = 0
         self._waited = 0.0  # real seconds spent idle, because of holds
         self._holds: dict[Hold, None] = {}  # oldest first
         self._processes: dict[asyncio.SubprocessTransport, Hold] = {}
@@ -114,6 +120,7 @@ class VirtualLoop:
         self._numbers = itertools.count()
         self._patches = ExitStack()
         self.frozen = 0  # depth of `VirtualTime.freeze`: only `reach` moves time
+        self.grave = Grave(loop)
         self._install()
 
     # --- putting it on, taking it off
@@ -139,6 +146,7 @@ class VirtualLoop:
 
     def restore(self) -> None:
         """Give the loop its own time back. Timers keep what was left of them."""
+        self.grave.exhume()
         virtual = self._loop.time()
         self._patches.close()
         self._shift_timers(self._loop.time() - virtual)
@@ -150,9 +158,15 @@ class VirtualLoop:
     # --- time
 
     def _select(self, timeout: float | None = None) -> list[Any]:
-        events: list[Any] = self._poll(0)
-        if not events and (timeout is None or timeout > 0):
+        idle = timeout is None or timeout > 0
+        events: list[Any] = []
+        self._turns += 1
+        if idle or self._turns % POLLED == 0:
+            events = self._poll(0)
+        if idle and not events:
             events = self._idle()
+        if self.grave:
+            self.grave.look()
         return events
 
     def _idle(self) -> list[Any]:
@@ -206,6 +220,12 @@ class VirtualLoop:
         return timers[0]._when if timers else math.inf
 
     # --- holds
+
+    def bury(self, dead: Callable[[Context], bool]) -> None:
+        """From now on nothing runs, and nothing is held, in a context that is ``dead``."""
+        self.grave.bury(dead)
+        for hold in [one for one in self._holds if dead(one.context)]:
+            hold.release()
 
     def hold(self, label: str, seconds: float | None = None) -> Hold:
         """Time stands still from now until the hold is released; or dropped, after ``seconds``
@@ -301,6 +321,15 @@ class VirtualLoop:
         lines = [f"\n  {task.get_name()}: {_where(task)}" for task in tasks[:10]]
         more = f"\n  and {len(tasks) - 10} more" if len(tasks) > 10 else ""
         return "".join(lines) + more
+
+
+def virtual_loop() -> VirtualLoop:
+    """What makes the running loop virtual. Raises VirtualTimeError when it keeps real time."""
+    hold = getattr(asyncio.get_running_loop(), "acron_hold", None)
+    if hold is None:
+        raise VirtualTimeError("this event loop keeps real time: use the fixture acron_time")
+    found: VirtualLoop = hold.__self__
+    return found
 
 
 def refuse_foreign(loop: object) -> None:

@@ -85,10 +85,14 @@ def without_proof_of_death() -> Iterator[None]:
 def without_the_sending_mark() -> Iterator[None]:
     """A message goes out, and until it was taken nothing says that it may be out."""
     mark = Outbox.mark
+    unsaid: dict[tuple[str, str], Delivery] = {}
 
-    async def unmarked(self: Outbox, index: int, delivery: Delivery) -> None:
-        if delivery.state != "sending":
-            await mark(self, index, delivery)
+    async def unmarked(self: Outbox, old: Delivery, new: Delivery) -> bool:
+        place = self.run.id, old.target
+        if new.state == "sending":
+            unsaid[place] = old
+            return True
+        return await mark(self, unsaid.pop(place, old), new)
 
     with patch.object(Outbox, "mark", unmarked):
         yield

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import tempfile
+import warnings
 from contextlib import ExitStack
 from datetime import datetime
 from functools import cache
@@ -27,6 +28,7 @@ from acron.errors import StoreCorrupt
 from acron.providers.inprocess import InProcessCronScheduler
 from acron.stores import definitions
 from acron.testing.clock import VirtualClock
+from acron.testing.page import line
 from acron.testing.simulation.loop import SimulatedLoop, in_turn
 from acron.testing.simulation.people import CONTROL, SECRET, pull
 from acron.testing.simulation.script import Script, simpler, write
@@ -63,7 +65,11 @@ class Story(NamedTuple):
     def __str__(self) -> str:
         lines = [f"seed {self.script.seed}: {self.script.kind}, {len(self.script.steps)} steps"]
         lines += [f"  {_told(job)}" for job in self.script.jobs]
-        lines += [f"  {_clock(at)}  {what}" for at, what in self.trace]
+        befores = [at for at, _ in self.trace[:1]] + [at for at, _ in self.trace]
+        lines += [
+            line(_clock(at), at - before, what)
+            for before, (at, what) in zip(befores, self.trace, strict=False)
+        ]
         lines += [f"  {one.invariant} does not hold: {one.how}" for one in self.violations]
         return "\n".join(lines)
 
@@ -106,12 +112,18 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
         if sabotage is not None:
             sabotage(world)
 
+        warned = patches.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always")
+        loop.set_exception_handler(lambda _, told: world.broke("I15", one_line(f"{told}", 300)))
+
         async def main() -> None:
             try:
                 await world.play()
             except StoreCorrupt as error:
                 world.broke("I10", one_line(str(error)))
             finally:
+                for one in warned:  # a coroutine that was never awaited, a file left open
+                    world.broke("I15", one_line(str(one.message)))
                 world.over = True
                 for process in world.processes.values():
                     process.kill()
