@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from acron.model import Decision, Due, End, Job, Node, Run, RunState, Skip
+    from acron.model import Decision, Delivery, Due, End, Job, Node, Run, RunState, Skip
 
     Decide = Callable[[Due, Callable[[], int]], Decision | None]
     Settle = Callable[[Job | None, Run, End, Callable[[], int]], Decision]
+    Tell = Callable[[tuple[Delivery, ...]], tuple[Delivery, ...]]
     Change = Callable[[str, Job | None, Sequence[Run], Callable[[], int]], Decision]
 
 
@@ -98,11 +99,13 @@ class CronScheduler(ABC):
     all growth is by members that have a working default.
 
     The runtime beats before ``start`` and goes on beating whatever the provider does. A provider
-    that raises, hangs or returns without having armed is replaced by the built-in, with a
-    warning: never without a trigger, never two."""
+    that raises, hangs or returns without having armed is replaced by the built-in within
+    ``interval``, with a warning; its ``firing`` triggers nothing from then on: never without a
+    trigger, never two."""
 
-    #: Seconds after which the runtime fires what this provider missed; None: it misses nothing.
-    sweep_after: float | None = 600.0
+    #: Seconds after which the runtime fires what this provider missed; 0: half of ``interval``;
+    #: None: it misses nothing.
+    sweep_after: float | None = 0.0
 
     @property
     @abstractmethod
@@ -121,7 +124,8 @@ class CronScheduler(ABC):
 
         A provider that only arms an outside scheduler may return once it has read
         ``firing.armed`` to its end. Whatever else happens, fires go through ``firing``.
-        ``interval`` is the longest sleep between two looks, in seconds."""
+        ``interval`` is the longest sleep between two looks, in seconds: half of the setting, so
+        that its silence is seen within the whole of it."""
 
     async def ready(self) -> bool:
         """Asked, for 5 s at most, while the built-in stands in after a failure: True to be
@@ -267,8 +271,10 @@ class Store(ABC):
         ``unknown``), returned as decisions with that run. Idempotent."""
 
     @abstractmethod
-    async def mark(self, run: Run) -> None:
-        """Keep ``run.deliveries`` of an ended run. Nothing else of it changes."""
+    async def mark(self, run: Run, change: Tell) -> Run | None:
+        """Keep what ``change`` makes of the deliveries of an ended run, handed as they are now;
+        nothing else of it changes. The run as it is then; None, and nothing has changed, when
+        there is none under ``run.token``, or it has passed to another node than ``run.node``."""
 
     @abstractmethod
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
@@ -305,11 +311,8 @@ class Store(ABC):
 
     @abstractmethod
     async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
-        """Ended runs that have deliveries, with one in that state when given; newest first."""
-
-    @abstractmethod
-    async def unsent(self) -> list[Run]:
-        """Our ended runs, inherited too, with a ``pending`` delivery, oldest first. A look-up."""
+        """Ended runs that have deliveries, with one in that state when given; newest first.
+        A look-up, however rare the state is."""
 
     @abstractmethod
     async def prune(self, before: datetime, keep: int) -> int:

@@ -61,7 +61,7 @@ ANSWERS = {
     "is_available": True,
     "fire_due": Fired.CLAIMED,
     "ready": False,
-    "sweep_after": 600.0,
+    "sweep_after": 0.0,
 }
 
 

@@ -63,6 +63,8 @@ class ChronosCronScheduler(CronScheduler):
     Raises ConfigError when a setting is missing.
     """
 
+    sweep_after = SWEEP
+
     def __init__(
         self,
         settings: Settings,
@@ -116,7 +118,7 @@ class ChronosCronScheduler(CronScheduler):
         if stop_event.is_set():
             return
         self._firing = firing
-        arming = self._own(_contained(self.reconcile(firing=firing)), "arming")
+        arming = self._own(self.reconcile(firing=firing), "arming")
         stopping = self._own(stop_event.wait(), "stop")
         try:
             await asyncio.wait({arming, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -129,8 +131,8 @@ class ChronosCronScheduler(CronScheduler):
             if isinstance(failed, BaseException):
                 raise failed
             return
-        following = self._own(_contained(self._follow(firing, interval)), "watch")
-        mending = self._own(_contained(self._mend_for_ever(interval)), "mend")
+        following = self._own(self._follow(firing, interval), "watch")
+        mending = self._own(self._mend_for_ever(interval), "mend")
         stopping.add_done_callback(lambda _: (following.cancel(), mending.cancel()))
 
     async def stop(self) -> None:
@@ -155,9 +157,12 @@ class ChronosCronScheduler(CronScheduler):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=END)
+        self._calls.clear()  # of those that were cancelled before they began, too
+        self._accepted.clear()
 
     def _own(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work, name=f"acron-chronos-{what}")
+        task = asyncio.create_task(_contained(work), name=f"acron-chronos-{what}")
+        task.add_done_callback(lambda _: work.close())  # cancelled before it began, nobody has it
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -338,7 +343,7 @@ class ChronosCronScheduler(CronScheduler):
             return Fired.DRAINING
         key = (job_id, fire_at)
         if key not in self._calls:
-            self._calls[key] = self._own(_contained(self._fire(key, firing)), f"fire-{job_id}")
+            self._calls[key] = self._own(self._fire(key, firing), f"fire-{job_id}")
         fired = self._calls[key]
         early = 0.0 if fire_at is None else (fire_at - self._clock.now()).total_seconds()
         waits = CALM if 0 < early <= EARLY else CLAIM_TIMEOUT
@@ -361,7 +366,7 @@ class ChronosCronScheduler(CronScheduler):
         try:
             fired = await self.fire_due(job_id, fire_at, firing=firing)
         finally:
-            del self._calls[key]
+            self._calls.pop(key, None)
             if fired is not Fired.DRAINING or key in self._accepted:
                 self._accepted.discard(key)
                 self._let_go(job_id)
@@ -372,7 +377,7 @@ class ChronosCronScheduler(CronScheduler):
         if self._held is not None:
             self._held.pop(job_id, None)
         if self._firing is not None:
-            self._own(_contained(self.on_jobs_changed(firing=self._firing)), "re-arm")
+            self._own(self.on_jobs_changed(firing=self._firing), "re-arm")
 
 
 async def _contained(work: Coroutine[Any, Any, Any]) -> Any:

@@ -124,7 +124,7 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
             if not attempt.in_task():
                 raise  # the loop is gone, and the coroutine is being closed
             outcome = failed(error)
-        if outcome.files:
+        if outcome.output or outcome.files:
             outcome = await rt.files.keep(attempt.run, outcome)
         if outcome.error is None:
             rt.recorder.record(attempt, outcome, rt.clock.now())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from acron.abc import CronScheduler
     from acron.model import Job, Run
     from acron.runtime import Runtime
+    from acron.runtime.supervise import Supervisor
 
 log = logging.getLogger("acron.runtime")
 
@@ -86,9 +87,9 @@ class Notifier:
     A call that fails is not repeated: it is reported, and what it would have armed is swept up.
     """
 
-    def __init__(self, rt: Runtime, provider: Callable[[], CronScheduler]) -> None:
+    def __init__(self, rt: Runtime, supervisor: Supervisor) -> None:
         self._rt = rt
-        self._provider = provider  # who serves now: the built-in may stand in
+        self._supervisor = supervisor  # knows who serves now: the built-in may stand in
         self._news = asyncio.Event()
 
     def heard(self) -> None:
@@ -100,7 +101,7 @@ class Notifier:
         if self._rt.draining:
             return
         began = self._rt.clock.monotonic()
-        provider = self._provider()
+        provider = self._supervisor.provider
         telling = asyncio.create_task(self._tell(provider), name="acron-jobs-changed")
         try:
             _, late = await asyncio.wait({telling}, timeout=TOLD_WITHIN)
@@ -113,7 +114,7 @@ class Notifier:
 
     async def _tell(self, provider: CronScheduler) -> None:
         try:
-            await provider.on_jobs_changed(firing=self._rt)
+            await provider.on_jobs_changed(firing=self._supervisor.turn or self._rt)
         except BaseException as error:
             if meant_for_us(error):
                 raise
@@ -121,17 +122,20 @@ class Notifier:
 
 
 class Sweep:
-    """Fires what an outside provider has missed for ``delay`` seconds, on the same claim."""
+    """Fires what an outside provider has missed for ``delay`` seconds, on the same claim, and
+    says so by ``missed``."""
 
-    def __init__(self, rt: Runtime, delay: float) -> None:
+    def __init__(self, rt: Runtime, delay: float, missed: Callable[[], None]) -> None:
         self._rt = rt
         self._delay = delay
+        self._missed = missed
 
     async def step(self) -> None:
         await asyncio.sleep(self._delay / 2)
         started = await sweep(self._rt, self._delay)
         if started:
             log.warning("%d runs were due %g s ago, and no trigger came", started, self._delay)
+            self._missed()
             self._rt.wake()  # the provider is to arm what follows them
 
 

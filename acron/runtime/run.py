@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from acron.abc import Context, Output
 from acron.contain import text_of
@@ -193,21 +194,19 @@ async def contain(attempt: Attempt, action_of: Callable[[Job], Action]) -> Outco
         attempt.end()
         _uncancel()
         if attempt.stopped is not None:
-            return _stopped(attempt.stopped, getattr(error.__cause__, "output", None))
+            return _said(attempt.stopped, getattr(error.__cause__, "output", None))
         if attempt.job.policy.retry is not None:
             attempt.error = error
         return failed(error)
     attempt.end()
     if attempt.stopped is not None:
         _uncancel()
-        return _stopped(attempt.stopped, output)
+        return _said(attempt.stopped, output)
     if output is None:
         return SILENT
     if not isinstance(output, str):
         return failed(TypeError(f"the action gave {type(output).__name__}, not text"))
-    if isinstance(output, Output):
-        return Outcome(state=RunState.SUCCEEDED, output=str(output), files=output.files)
-    return Outcome(state=RunState.SUCCEEDED, output=output)
+    return _said(Outcome(state=RunState.SUCCEEDED), output)
 
 
 def failed(error: BaseException) -> Outcome:
@@ -222,18 +221,15 @@ def failed(error: BaseException) -> Outcome:
         text = text.partition(": ")[2] or text
     if isinstance(error, asyncio.CancelledError):
         text = f"the job was cancelled by itself or its host ({text})"
-    return Outcome(
-        state=RunState.FAILED,
-        output=output if carries_output else None,
-        error=one_line(text),
-        raised=tuple(error_name(kind) for kind in type(error).__mro__[:-1]),
-    )
+    raised = tuple(error_name(kind) for kind in type(error).__mro__[:-1])
+    return _said(Outcome(state=RunState.FAILED, error=one_line(text), raised=raised), output)
 
 
-def _stopped(outcome: Outcome, output: object) -> Outcome:
-    if not isinstance(output, str):
-        return outcome
-    return Outcome(state=outcome.state, error=outcome.error, output=output)
+def _said(outcome: Outcome, output: object) -> Outcome:
+    """``outcome`` with the output that an action gave."""
+    if isinstance(output, Output):
+        return replace(outcome, output=str(output), files=output.files, whole=output.whole)
+    return replace(outcome, output=output) if isinstance(output, str) else outcome
 
 
 def _uncancel() -> None:

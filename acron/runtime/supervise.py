@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from acron.contain import meant_for_us, text_of
 from acron.errors import ProviderDown
+from acron.runtime.turn import Turn
 from acron.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acron.abc import CronScheduler, Firing
+    from acron.abc import CronScheduler
     from acron.clock import Clock
+    from acron.runtime import Runtime
 
 log = logging.getLogger("acron.providers")
 
-#: Seconds that ``provider.stop`` and a cancelled ``provider.start`` may take.
+#: Seconds that ``provider.stop``, ``provider.ready`` and a cancelled ``provider.start`` may take.
 STOP_TIMEOUT = 5.0
 #: Seconds from a failure to the first question whether the provider is ready again, which doubles
 #: with each that is denied, up to the second.
@@ -28,6 +30,9 @@ FIRST_TRY, LAST_TRY = 1.0, 30.0
 _SAME = 1e-3
 #: A provider that served for so many seconds has come back for good.
 STEADY = 60.0
+#: The shortest time, in seconds, in which a silent provider is replaced: a busy machine is no
+#: reason to.
+LEAST = 12.0
 
 
 class Supervisor:
@@ -35,8 +40,10 @@ class Supervisor:
     until ``provider.ready``. ``note`` says why, and when that is asked next; ``told`` is called
     when it, or who serves, has changed.
 
-    Failing is: to raise; to return before ``stop_event`` without having armed; to give no sign
-    of life (a tick, a fire, or having armed) for two intervals.
+    Failing is: to raise; to return before ``stop_event`` without having armed; not to tick for
+    three quarters of ``interval`` without having armed, though it is told to each half; and, once
+    it has armed, to let instants pass at two looks of the sweep, with no sign of life. The rest of
+    ``interval`` (12 s, if it is shorter) is for ending it, so that it is never silent for longer.
     """
 
     def __init__(
@@ -48,35 +55,44 @@ class Supervisor:
         told: Callable[[], None],
     ) -> None:
         self.provider = provider
+        self.turn: Turn | None = None
         self._told = told
         self.note = ""
         self._clock = clock
         self._pause = FIRST_TRY
         self._fallback = fallback
         self._trouble = trouble
-        self._armed = False
-        self.armed_outside = False  # ``start`` has returned, and others hold the instants
-        self._heard_at = 0.0  # monotonic
+        self._asking: asyncio.Task[bool | str] | None = None
 
-    def sign_of_life(self, *, armed: bool = False) -> None:
-        """The runtime calls this when the provider used ``Firing``."""
-        self._armed = self._armed or armed
-        self._heard_at = self._clock.monotonic()
+    @property
+    def armed_outside(self) -> bool:
+        """``start`` has returned, and others hold the instants."""
+        return self.turn is not None and self.turn.armed_outside
 
-    async def serve(self, stop_event: asyncio.Event, firing: Firing, interval: float) -> None:
+    def sign_of_life(self) -> None:
+        """A trigger came in from outside."""
+        if self.turn is not None:
+            self.turn.hear()
+
+    def missed(self) -> None:
+        """The sweep fired what no trigger came for."""
+        if self.turn is not None:
+            self.turn.missed()
+
+    async def serve(self, stop_event: asyncio.Event, rt: Runtime, interval: float) -> None:
         """Until ``stop_event``: pull the trigger by the provider, and by the fallback while the
         provider is not fit to."""
         wanted = self.provider
         while not stop_event.is_set():
             began = self._clock.monotonic()
-            why = await self._attend(stop_event, firing, interval)
+            why = await self._attend(stop_event, rt, interval)
             if why is None:
                 return
             if self._clock.monotonic() - began >= STEADY:
                 self._pause = FIRST_TRY
             log.warning("provider %s %s; the built-in takes over", wanted.name, one_line(why))
-            await self._stand_in(wanted, why, stop_event, firing, interval)
-            self.provider, self.note, self._armed = wanted, "", False
+            await self._stand_in(wanted, why, stop_event, rt, interval)
+            self.provider, self.note = wanted, ""
             self._told()
             if not stop_event.is_set():
                 log.warning("provider %s is ready again, and takes over", wanted.name)
@@ -86,7 +102,7 @@ class Supervisor:
         wanted: CronScheduler,
         why: str,
         stop_event: asyncio.Event,
-        firing: Firing,
+        rt: Runtime,
         interval: float,
     ) -> None:
         """Pull the trigger by the fallback, until ``stop_event`` or until ``wanted`` is ready."""
@@ -100,8 +116,7 @@ class Supervisor:
             one.add_done_callback(lambda _: ended.set())
         try:
             while not ended.is_set():
-                self._armed = False
-                failed = await self._attend(ended, firing, interval)
+                failed = await self._attend(ended, rt, interval)
                 if failed is not None:  # the built-in itself: never without a trigger
                     log.error("the built-in provider %s; it starts again", failed)
                     await _sleep(ended, 1.0)
@@ -117,65 +132,90 @@ class Supervisor:
             self._told()
             await asyncio.sleep(self._pause)
             self._pause = min(2 * self._pause, LAST_TRY)
-            try:
-                async with asyncio.timeout(STOP_TIMEOUT):
-                    if await wanted.ready():
-                        return
-            except BaseException as error:
-                if meant_for_us(error):
-                    raise
-                why = _reason(error)
-            else:
+            answer = await self._ask(wanted)
+            if answer is True:
+                return
+            if answer is False:
                 self.note = one_line(f"{wanted.name} {why}", 300)
                 self._told()
                 await asyncio.Event().wait()  # it stays out
+            why = str(answer)
 
-    async def _attend(
-        self, stop_event: asyncio.Event, firing: Firing, interval: float
-    ) -> str | None:
-        """Run one provider; None when it served until the end, else why it had to be ended."""
-        task = asyncio.create_task(
-            self._start(stop_event, firing, interval), name=f"acron-{self.provider.name}"
-        )
-        stopping = asyncio.create_task(stop_event.wait())
+    async def _ask(self, wanted: CronScheduler) -> bool | str:
+        """Whether it is ready, or why that cannot be told. One question at a time."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ready(wanted), name="acron-provider-asked")
+            if await self._bounded(self._asking, STOP_TIMEOUT, f"{wanted.name}: ready"):
+                return self._asking.result()
+        return "does not answer: ready() hangs"
+
+    async def _ready(self, wanted: CronScheduler) -> bool | str:
         try:
-            why = await self._watch(task, stopping, interval)
+            return bool(await wanted.ready())
+        except BaseException as error:
+            if meant_for_us(error):
+                raise
+            return _reason(error)
+
+    async def _attend(self, stop_event: asyncio.Event, rt: Runtime, interval: float) -> str | None:
+        """Run one provider; None when it served until the end, else why it had to be ended."""
+        self.turn = turn = Turn(rt)
+        bound = max(interval, LEAST)
+        if type(self.provider) is type(self._fallback):
+            patience = 2 * interval + 1.0  # it is ours: only a machine can hold it up
+        else:
+            interval, patience = interval / 2, 0.75 * bound
+        stopping = asyncio.create_task(stop_event.wait())
+        task = asyncio.create_task(
+            self._start(stop_event, turn, interval), name=f"acron-{self.provider.name}"
+        )
+        try:
+            why = await self._watch(task, stopping, turn, patience)
         finally:
             stopping.cancel()
-            await self._end(task, stop_event)
+            ending = STOP_TIMEOUT if stop_event.is_set() else min(STOP_TIMEOUT, bound / 12)
+            await self._end(task, stop_event, ending)
+            turn.over = True  # whatever is left of it triggers nothing
         return None if stop_event.is_set() else why
 
     async def _watch(
-        self, task: asyncio.Task[str | None], stopping: asyncio.Task[bool], interval: float
+        self,
+        task: asyncio.Task[str | None],
+        stopping: asyncio.Task[bool],
+        turn: Turn,
+        patience: float,
     ) -> str | None:
-        patience = 2 * interval + 1.0
-        self._heard_at = self._clock.monotonic()
-        while True:
-            # One timer a silence, and none for each tick: it is looked at when it has run out.
-            silent = self._clock.monotonic() - self._heard_at
-            done, _ = await asyncio.wait(
-                {task, stopping},
-                timeout=None if self._armed else max(patience - silent, _SAME),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if stopping in done:
-                return None
-            if task in done:
-                why = "was cancelled" if task.cancelled() else task.result()
-                if why is None and self._armed:
-                    self.armed_outside = True
-                    await stopping
-                return why if why is not None or self._armed else "returned without having armed"
-            silent = self._clock.monotonic() - self._heard_at
-            if not done and not self._armed and silent >= patience - _SAME:
-                return f"gave no sign of life for {patience:g} s"
+        lost = asyncio.create_task(turn.lost.wait(), name="acron-provider-lost")
+        waited = {task, stopping, lost}
+        try:
+            while True:
+                # One timer a silence, none for each tick: it is looked at when it has run out.
+                left = None if turn.has_armed else max(patience - turn.silent, _SAME)
+                await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if not task.done() and turn.silent_for(patience - _SAME):
+                    # A loop that was blocked runs this timer before the provider's: a moment.
+                    moment = patience / 50
+                    await asyncio.wait(waited, timeout=moment, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
+                    return None
+                if task in waited and task.done():
+                    why = "was cancelled" if task.cancelled() else task.result()
+                    if why is None and turn.has_armed:
+                        turn.armed_outside = True
+                        waited.discard(task)
+                        continue
+                    return why or "returned without having armed"
+                if lost.done():
+                    return "lets instants pass, and gives no sign of life"
+                if turn.silent_for(patience - _SAME):
+                    return f"gave no sign of life for {patience:g} s"
+        finally:
+            lost.cancel()
 
-    async def _start(
-        self, stop_event: asyncio.Event, firing: Firing, interval: float
-    ) -> str | None:
+    async def _start(self, stop_event: asyncio.Event, turn: Turn, interval: float) -> str | None:
         """``provider.start`` with its failure as a text: nothing it raises may end the loop."""
         try:
-            await self.provider.start(stop_event, firing=firing, interval=interval)
+            await self.provider.start(stop_event, firing=turn, interval=interval)
         except BaseException as error:
             if meant_for_us(error):
                 raise
@@ -183,23 +223,30 @@ class Supervisor:
             return _reason(error)
         return None
 
-    async def _end(self, task: asyncio.Task[str | None], stop_event: asyncio.Event) -> None:
+    async def _end(
+        self, task: asyncio.Task[str | None], stop_event: asyncio.Event, within: float
+    ) -> None:
         """No second trigger before the first is gone: wait for it, bounded."""
         if stop_event.is_set() and not task.done():
-            await asyncio.wait({task}, timeout=STOP_TIMEOUT)
+            await asyncio.wait({task}, timeout=within)
         if not task.done():
             task.cancel()
-            await asyncio.wait({task}, timeout=STOP_TIMEOUT)
+            await asyncio.wait({task}, timeout=within)
         if not task.done():
             log.error("provider %s does not end when cancelled; abandoned", self.provider.name)
-        await self._stop()
+        stopping = asyncio.create_task(self._contained_stop(), name="acron-provider-stop")
+        await self._bounded(stopping, within, f"{self.provider.name}: stop")
 
-    async def _stop(self) -> None:
-        stopping = asyncio.create_task(self._contained_stop())
-        _, late = await asyncio.wait({stopping}, timeout=STOP_TIMEOUT)
-        if late:
-            stopping.cancel()
-            log.error("provider %s: stop took over %g s", self.provider.name, STOP_TIMEOUT)
+    async def _bounded(self, task: asyncio.Task[Any], seconds: float, what: str) -> bool:
+        """Whether it ended in time; else it is cancelled, and left behind if it does not care."""
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+        finally:
+            if not task.done():
+                log.error("provider %s took over %g s", what, seconds)
+                task.cancel()
+                await asyncio.wait({task}, timeout=min(seconds / 2, 1.0))
+        return not task.cancelled() and task.done()
 
     async def _contained_stop(self) -> None:
         try:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from acron.model import Decision, Due, End, Job, Run, RunState
 from acron.stores.agenda import Agenda
-from acron.stores.dead import DIED, adopted, inherited, removal
+from acron.stores.dead import DIED, adopted, inherited, is_of_claim, removal
 from acron.stores.index import Index, only_progressed, relocated
 from acron.stores.lanes import Lanes, is_news, rank
 from acron.stores.ledger import PENDING, RUNNING, Ledger
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
-    from acron.abc import Change, Decide, Settle
+    from acron.abc import Change, Decide, Settle, Tell
     from acron.stores.agenda import Queue, Row
 
 #: Stale rows that the agenda may hold, beyond one for each job, before it is swept.
@@ -253,18 +253,12 @@ class Book(Ledger):
         changes.ids.append(run.job_id)
         changes.decisions.append(Decision(job, (adopted(run, node),)))
 
-    def mark(self, run: Run) -> Changes | None:
+    def mark(self, run: Run, change: Tell) -> tuple[Changes | None, Run | None]:
         stored = self.runs.get(run.id)
-        if (
-            stored is None
-            or not stored.state.ended
-            or stored.token != run.token
-            or stored.node != run.node
-            or stored.deliveries == run.deliveries
-        ):
-            return None
-        marked = replace(stored, deliveries=run.deliveries)
-        return self._one_run(marked, news=False)
+        if stored is None or not is_of_claim(stored, run):
+            return None, None
+        marked = replace(stored, deliveries=change(stored.deliveries))
+        return (None if marked == stored else self._one_run(marked, news=False)), marked
 
     def request_cancel(self, run_id: str, now: datetime) -> tuple[Changes | None, Run | None]:
         run = self.run(run_id)

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from acron.model import RunState
-from acron.stores.dead import is_pending, is_unsent
+from acron.stores.dead import is_unsent, is_untold, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,6 +35,7 @@ class Ledger:
         "runs",
         "skips",
         "unsent",
+        "untold",
     )
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class Ledger:
         self.open: dict[str, dict[str, Run]] = {}  # pending and running, by job
         self.lanes: dict[str, dict[str, Run]] = {}  # the same, by key
         self.unsent: dict[str, Run] = {}  # ended, with deliveries to make
+        self.untold: dict[str, Run] = {}  # ended, with deliveries that failed, or may have
         self.skips: list[Skip] = []  # oldest first
         self._skips_of: dict[str, list[Skip]] = {}  # the same, by job
         #: Ids in ``runs``, by job; a tuple while there is one, which the collector lets go of.
@@ -95,20 +97,14 @@ class Ledger:
 
     def deliveries(self, state: str | None, limit: int) -> list[Run]:
         """See ``Store.deliveries``."""
-        told = (
-            run
-            for run in self._in_order()
-            if run.deliveries
-            and run.state.ended
-            and (state is None or any(one.state == state for one in run.deliveries))
-        )
-        return list(islice(told, max(limit, 0)))
-
-    def unsent_of(self, node: str | None) -> list[Run]:
-        """See ``Store.unsent``."""
-        mine = [run for run in self.unsent.values() if run.node == node and is_pending(run)]
-        mine.sort(key=_newness)
-        return mine if node is not None else []
+        runs: Iterable[Run]
+        if state in {None, "delivered", "unverified"}:  # what most are
+            runs = (run for run in self._in_order() if run.deliveries and run.state.ended)
+        else:
+            rare = self.unsent if state in {"pending", "sending"} else self.untold
+            runs = sorted(rare.values(), key=_newness, reverse=True)
+        found = (run for run in runs if state is None or state in states_of(run))
+        return list(islice(found, max(limit, 0)))
 
     def standing(self, job_id: str, key: str | None) -> Iterable[Run]:
         """The open runs of a job and of its key, each once."""
@@ -143,8 +139,8 @@ class Ledger:
             first, end = self._ends_from, run.finished_at
             if end is not None and (first is None or end < first):
                 self._ends_from = end
-            if run.deliveries or self.unsent:
-                self._keep_unsent(run)
+            if run.deliveries:
+                self._keep_told(run)
         if run_id not in self.runs:  # claimed, or ended unclaimed: it waits no more
             self._fresh.append(run_id)
             if self.pending:
@@ -152,11 +148,12 @@ class Ledger:
         self.runs[run_id] = run
         return False
 
-    def _keep_unsent(self, run: Run) -> None:
-        if is_unsent(run):
-            self.unsent[run.id] = run
-        else:
-            self.unsent.pop(run.id, None)
+    def _keep_told(self, run: Run) -> None:
+        for place, is_there in ((self.unsent, is_unsent(run)), (self.untold, is_untold(run))):
+            if is_there:
+                place[run.id] = run
+            else:
+                place.pop(run.id, None)
 
     def _keep_lane(self, key: str, run: Run) -> None:
         lane = self.lanes.setdefault(key, {})
@@ -180,11 +177,15 @@ class Ledger:
                 history[run.job_id] = left
             else:
                 del history[run.job_id]
-        self.unsent.pop(run_id, None)
+        self._drop_told(run_id)
         for index, of in ((self.open, run.job_id), (self.lanes, run.key)):
             group = {} if of is None else index.get(of, {})
             if group.pop(run_id, None) is not None and not group and of is not None:
                 del index[of]
+
+    def _drop_told(self, run_id: str) -> None:
+        self.unsent.pop(run_id, None)
+        self.untold.pop(run_id, None)
 
     def _keep_skips(self, skips: Iterable[Skip]) -> None:
         for skip in skips:
@@ -219,7 +220,7 @@ class Ledger:
         history = self._history()
         for run in gone:
             del self.runs[run.id]
-            self.unsent.pop(run.id, None)
+            self._drop_told(run.id)
         for job_id in {run.job_id for run in gone}:
             left = [one for one in history[job_id] if one in self.runs]
             if left:

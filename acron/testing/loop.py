@@ -323,6 +323,15 @@ class VirtualLoop:
         return "".join(lines) + more
 
 
+def virtual_loop() -> VirtualLoop:
+    """What makes the running loop virtual. Raises VirtualTimeError when it keeps real time."""
+    hold = getattr(asyncio.get_running_loop(), "acron_hold", None)
+    if hold is None:
+        raise VirtualTimeError("this event loop keeps real time: use the fixture acron_time")
+    found: VirtualLoop = hold.__self__
+    return found
+
+
 def refuse_foreign(loop: object) -> None:
     """Raise VirtualTimeError unless ``loop`` is one that can be made virtual."""
     if hasattr(loop, "acron_hold"):

@@ -1,0 +1,94 @@
+"""``Firing`` as one provider is given it: what it does with it shows that it lives."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from acron.abc import Answer, Fired
+from acron.errors import ProviderDown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+
+    from acron.abc import Armed
+    from acron.runtime import Runtime
+
+
+class Turn:
+    """A provider's turn to pull the trigger. Implements ``Firing``.
+
+    Once it is ``over``, whatever is left of that provider (a ``start`` that would not end, a task
+    that it forgot) triggers nothing: ticks raise ProviderDown, and fires answer DRAINING.
+    ``lost`` is set when instants pass that it should have triggered.
+    """
+
+    def __init__(self, rt: Runtime) -> None:
+        self.over = False
+        self.has_armed = False
+        self.armed_outside = False  # its ``start`` has returned, and others hold the instants
+        self.lost = asyncio.Event()
+        self._rt = rt
+        self._ticks = 0  # that go on
+        self._heard_at = rt.clock.monotonic()
+        self._missed_at = float("-inf")
+
+    # --- signs of life ---
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the last sign of life; a tick that goes on is one: the store's time."""
+        return 0.0 if self._ticks else self._rt.clock.monotonic() - self._heard_at
+
+    def silent_for(self, seconds: float) -> bool:
+        """Whether there was none for so long, though one is to be expected."""
+        return not self.has_armed and self.silent >= seconds
+
+    def hear(self) -> None:
+        """It used ``Firing``, or a trigger from outside came in."""
+        self._heard_at = self._rt.clock.monotonic()
+
+    def missed(self) -> None:
+        """The sweep fired what no trigger came for: once may happen to anybody."""
+        if self._heard_at < self._missed_at:
+            self.lost.set()
+        self._missed_at = self._rt.clock.monotonic()
+
+    # --- Firing ---
+
+    async def due_in(self) -> float | None:
+        return await self._rt.due_in()
+
+    async def tick(self) -> int:
+        if self.over:
+            raise ProviderDown("another provider has taken over")
+        self.hear()
+        self._ticks += 1
+        try:
+            return await self._rt.tick()
+        finally:
+            self._ticks -= 1
+            self.hear()
+
+    async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
+        return Fired.DRAINING if self.over else await self._rt.fire(job_id, scheduled_at)
+
+    async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
+        if self.over:
+            return [Answer(Fired.DRAINING) for _ in triggers]
+        return await self._rt.fire_many(triggers)
+
+    async def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
+        async for one in self._rt.armed(until, since):
+            self.hear()
+            yield one
+        self.hear()
+        self.has_armed = True
+
+    async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
+        woken = await self._rt.changed(timeout)
+        if woken and self.over:  # it was meant for who serves now
+            self._rt.wake()
+            await asyncio.sleep(timeout)
+        return woken and not self.over
