@@ -209,27 +209,24 @@ class Runtime:
     ) -> int:
         """Claim and start. A claim that has to wait does so in a task of our own, which nobody
         gives up: it becomes durable, and its runs must then start."""
-        claiming = self._claim(only, late, taken)
-        if self.store.at_once:
-            return await claiming
 
         async def contained() -> int | BaseException:
+            if self.pulse.watch_clock():
+                self._serve_anew()
+                self._looked_at = min(self._looked_at, self.clock.now())
             try:
-                return await claiming
+                async with self._claiming:
+                    return await fire.fire_due(self, only=only, late=late, taken=taken)
             except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
                 return error
 
-        started = await asyncio.shield(self.tasks.own(contained(), "acron-claim"))
+        if self.store.at_once:
+            started = await contained()
+        else:
+            started = await asyncio.shield(self.tasks.own(contained(), "acron-claim"))
         if isinstance(started, BaseException):
             raise started
         return started
-
-    async def _claim(self, only: str | None, late: float, taken: set[str] | None) -> int:
-        if self.pulse.watch_clock():
-            self._serve_anew()
-            self._looked_at = min(self._looked_at, self.clock.now())
-        async with self._claiming:
-            return await fire.fire_due(self, only=only, late=late, taken=taken)
 
     async def tick_one(self, job_id: str) -> int:
         """Claim and start what one job owes now: its instant, or a pending run."""
