@@ -11,6 +11,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.pg import Server
+
 pytest_plugins = ["pytester"]
 
 # A machine's speed is no finding: no deadlines. In CI the same commit draws the same examples.
@@ -21,6 +23,16 @@ settings.load_profile("acron")
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: much of the suite waits for processes of its own."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session")
+def pg() -> Iterator[Server]:
+    """One for all: to make it and to take it away costs seconds. Tests have schemas of their own,
+    and whoever stops it starts it again."""
+    from tests.pg import server
+
+    with server() as made:
+        yield made
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,6 +27,7 @@ from acron.runtime.hooks import Hooks
 from acron.runtime.keepers import Listener, Notifier, Sweep, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
+from acron.runtime.rules import Rules
 from acron.runtime.run import CLEANUP
 from acron.runtime.standing import Standing
 from acron.runtime.supervise import Supervisor
@@ -89,7 +90,8 @@ class Runtime:
         self.draining = False
         self._actions = actions
         self._settings = settings
-        self._threads = threads
+        self.threads = threads
+        self.rules = Rules(self, node.zones)
         self.standing = Standing(self, actions, frozenset(declared))
         self._supervisor = Supervisor(
             provider, fallback, clock, self.pulse.trouble, self._beat_soon
@@ -209,24 +211,26 @@ class Runtime:
     ) -> int:
         """Claim and start. A claim that has to wait does so in a task of our own, which nobody
         gives up: it becomes durable, and its runs must then start."""
+        if self.store.at_once:
+            return await self._claim(only, late, taken)
 
         async def contained() -> int | BaseException:
-            if self.pulse.watch_clock():
-                self._serve_anew()
-                self._looked_at = min(self._looked_at, self.clock.now())
-            try:
-                async with self._claiming:
-                    return await fire.fire_due(self, only=only, late=late, taken=taken)
+            try:  # made in here: a task that is cancelled before it begins awaits nothing
+                return await self._claim(only, late, taken)
             except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
                 return error
 
-        if self.store.at_once:
-            started = await contained()
-        else:
-            started = await asyncio.shield(self.tasks.own(contained(), "acron-claim"))
+        started = await asyncio.shield(self.tasks.own(contained(), "acron-claim"))
         if isinstance(started, BaseException):
             raise started
         return started
+
+    async def _claim(self, only: str | None, late: float, taken: set[str] | None) -> int:
+        if self.pulse.watch_clock():
+            self._serve_anew()
+            self._looked_at = min(self._looked_at, self.clock.now())
+        async with self._claiming:
+            return await fire.fire_due(self, only=only, late=late, taken=taken)
 
     async def tick_one(self, job_id: str) -> int:
         """Claim and start what one job owes now: its instant, or a pending run."""
@@ -267,13 +271,14 @@ class Runtime:
             node,
             provider=self._supervisor.provider.name if self._triggered else "",
             provider_note=self._supervisor.note,
+            zones=self.rules.known,
             stood_down=self.standing.why,
             drain_requested=self.standing.drain_requested,
             draining=self.draining,
             running=len(self.attempts),
             abandoned=(
                 *self.attempts.abandoned,
-                *self._threads.abandoned,
+                *self.threads.abandoned,
                 *self.deliverer.abandoned,
                 *self.hooks.abandoned,
             ),
@@ -287,6 +292,7 @@ class Runtime:
         self._serve_anew()
         settings = self._settings
         await self.standing.look()
+        await self.rules.start()
         await self.recover()
         await self.pulse.beat(force=True)
         self.watchdog.start()

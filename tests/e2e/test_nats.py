@@ -23,7 +23,6 @@ from acron.timetable import timetable
 from tests.e2e.daemons import ENV
 from tests.nats_server import nats_servers
 from tests.nats_trust import Authority, Operator, here
-from tests.pg import Server, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from acron.model import Job, Node
     from tests.nats_server import NatsServer
+    from tests.pg import Server
 
 JOBS = 30
 AGENT = """
@@ -50,12 +50,6 @@ async def note(ctx):
 
 asyncio.run(app.run())
 """
-
-
-@pytest.fixture(scope="module")
-def pg() -> Iterator[Server]:
-    with server() as made:
-        yield made
 
 
 class Agents:

@@ -13,21 +13,15 @@ from acron import Acron
 from acron.model import RunState, Settings
 from tests.e2e.conftest import PATIENCE
 from tests.e2e.daemons import in_time, slaughter
-from tests.pg import Server, server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.pg import Server
 
 
 #: For how long the server is away, in seconds.
 OUTAGE = float(os.environ.get("OUTAGE_SECONDS", "3"))
-
-
-@pytest.fixture(scope="module")
-def pg() -> Iterator[Server]:
-    with server() as made:
-        yield made
 
 
 @in_time

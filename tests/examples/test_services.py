@@ -16,23 +16,16 @@ import pytest
 
 from acron import Acron
 from tests.e2e.test_uvicorn import get, until_told, uvicorn
-from tests.pg import server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from acron import Run
+    from tests.pg import Server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with server() as made:
-        yield made.url
-
-
-async def test_four_workers_ship_an_order_once(database: str, tmp_path: Path) -> None:
+async def test_four_workers_ship_an_order_once(pg: Server, tmp_path: Path) -> None:
+    database = f"{pg.url}&schema=orders"
     orders = str(EXAMPLES / "fastapi_orders")
     environ = {"DATABASE_URL": database, "REPORT": "every 1s"}
     with uvicorn(tmp_path, "--app-dir", orders, "orders:web", **environ) as (_, url):

@@ -11,19 +11,13 @@ from acron.errors import StoreError
 from acron.stores import open_store, postgres_ledger
 from acron.stores.postgres import PostgresStore
 from acron.testing.contracts._stores_base import CAN, NOW, a_job, a_node, at, keeps, starts
-from tests.pg import Server, server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from acron.abc import Store
-
-
-@pytest.fixture(scope="module")
-def pg() -> Iterator[Server]:
-    with server() as made:
-        yield made
+    from tests.pg import Server
 
 
 @pytest.fixture(params=["memory", "postgresql"])

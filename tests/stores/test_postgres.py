@@ -33,21 +33,15 @@ from acron.testing.contracts._stores_base import (
     starts,
 )
 from acron.testing.contracts.stores import StoreContract
-from tests.pg import Network, Server, server
+from tests.pg import Network, Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from acron.abc import Store
     from acron.model import Due, End, Job, Run
     from acron.testing.contracts._stores_base import Mint
-
-
-@pytest.fixture(scope="module")
-def pg() -> Iterator[Server]:
-    with server() as made:
-        yield made
 
 
 @pytest.fixture
