@@ -34,6 +34,7 @@ from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
 from acron.runtime.idle import fire_until_idle
+from acron.runtime.record import settle
 from acron.runtime.standing import drain_node, newer_code
 from acron.stores import open_store
 from acron.threads import Threads
@@ -267,6 +268,11 @@ class Acron(ManualWork):
             await asyncio.sleep(0.2)
         else:
             await self._runtime.attempts.wait(run_id, 1.0)
+
+    async def settle_dead(self) -> None:
+        async with self._reading() as store:
+            now, here = self.clock.now(), self._runtime
+            await (store.recover(now, settle) if here is None else here.recover())
 
     @property
     def store(self) -> Store:

@@ -82,6 +82,8 @@ async def serving(asgi: Asgi, at: socket.socket) -> AsyncIterator[None]:
     """Serve ``asgi`` at a listening socket, which is closed at the end. Raises ConfigError."""
     try:
         import uvicorn  # noqa: PLC0415 (an extra)
+
+        from acron.web.guard import GuardedProtocol  # noqa: PLC0415
     except ImportError as missing:
         at.close()
         what = '--serve needs an extra: pip install "acron-runtime[web]"'
@@ -96,6 +98,7 @@ async def serving(asgi: Asgi, at: socket.socket) -> AsyncIterator[None]:
 
     config = uvicorn.Config(
         asgi,
+        http=GuardedProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,
