@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from acron.model import Decision, Due, End, Job, Node, Run, RunState, Skip
+    from acron.model import Decision, Delivery, Due, End, Job, Node, Run, RunState, Skip
 
     Decide = Callable[[Due, Callable[[], int]], Decision | None]
     Settle = Callable[[Job | None, Run, End, Callable[[], int]], Decision]
+    Tell = Callable[[tuple[Delivery, ...]], tuple[Delivery, ...]]
     Change = Callable[[str, Job | None, Sequence[Run], Callable[[], int]], Decision]
 
 
@@ -165,6 +166,8 @@ class Store(ABC):
 
     #: Rows that one claim is asked for, at most: what shares a commit, and holds up the loop.
     batch: ClassVar[int] = 500
+    #: Its transactions never wait: once begun, they are done, and cannot be given up half-way.
+    at_once: bool = False
 
     @property
     @abstractmethod
@@ -268,8 +271,10 @@ class Store(ABC):
         ``unknown``), returned as decisions with that run. Idempotent."""
 
     @abstractmethod
-    async def mark(self, run: Run) -> None:
-        """Keep ``run.deliveries`` of an ended run. Nothing else of it changes."""
+    async def mark(self, run: Run, change: Tell) -> Run | None:
+        """Keep what ``change`` makes of the deliveries of an ended run, handed as they are now;
+        nothing else of it changes. The run as it is then; None, and nothing has changed, when
+        there is none under ``run.token``, or it has passed to another node than ``run.node``."""
 
     @abstractmethod
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
@@ -306,11 +311,8 @@ class Store(ABC):
 
     @abstractmethod
     async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
-        """Ended runs that have deliveries, with one in that state when given; newest first."""
-
-    @abstractmethod
-    async def unsent(self) -> list[Run]:
-        """Our ended runs, inherited too, with a ``pending`` delivery, oldest first. A look-up."""
+        """Ended runs that have deliveries, with one in that state when given; newest first.
+        A look-up, however rare the state is."""
 
     @abstractmethod
     async def prune(self, before: datetime, keep: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -12,17 +14,12 @@ if TYPE_CHECKING:
     from acron.model import Job, Run
 
 
-class Context:
+class Context(Struct, eq=False):
     """What a run knows of itself; handed to a function that takes ``ctx``."""
 
-    __slots__ = ("_report", "job", "run")
-
-    def __init__(
-        self, job: Job, run: Run, report: Callable[[float, float | None, str], None]
-    ) -> None:
-        self.job = job
-        self.run = run
-        self._report = report
+    job: Job
+    run: Run
+    _report: Callable[[float, float | None, str], None]
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -88,11 +88,8 @@ class Events:
         self._buffer = buffer
         self._listeners: set[ref[_Listener]] = set()
         self._closed = False
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anyone listens; the hot path builds no event for nobody."""
-        return bool(self._listeners)
+        #: Whether anyone listens; the hot path builds no event for nobody.
+        self.wanted = False
 
     def emit(self, event: Event) -> None:
         for listener in self._heard_by():
@@ -116,8 +113,13 @@ class Events:
         if self._closed:
             listener.close()
         else:
-            self._listeners.add(ref(listener, self._listeners.discard))
+            self._listeners.add(ref(listener, self._left))
+            self.wanted = True
         return listener
+
+    def _left(self, listener: ref[_Listener]) -> None:
+        self._listeners.discard(listener)
+        self.wanted = bool(self._listeners)
 
 
 class _Listener:

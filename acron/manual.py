@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from acron import backfill as work
 from acron.errors import InvalidJob, JobConflict, JobNotFound, NodeNotFound
 from acron.model import OUTPUT_LIMIT, Decision, Run, RunState
+from acron.runtime.files import whole_output
 from acron.specs import Call
 from acron.targets import shown
 from acron.verbs import Verbs, held_by
@@ -20,6 +21,7 @@ from acron.verbs import Verbs, held_by
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from acron.actions.live import LiveFiles
     from acron.backfill import Backfill
@@ -38,6 +40,7 @@ class ManualWork(Verbs):
     """What people ask for beside the schedule. It obeys overlap, and ignores pauses."""
 
     _live: LiveFiles
+    _root: Path
 
     @abstractmethod
     def _firing(self) -> Runtime:
@@ -94,14 +97,7 @@ class ManualWork(Verbs):
             known = ", ".join(shown(one.target) for one in run.deliveries) or "none"
             message = f"{shown(target)!r} is not one target of {run.id}; there are: {known}"
             raise InvalidJob(message, job_id=run.job_id, where="$.deliver")
-        # Another process keeps the deliveries of its run together: ours would undo one of its own.
-        theirs = run.deliveries if run.node != firing.node_id else ()
-        busy = [one for one in theirs if one.state in {"pending", "sending"}]
-        busy += [found[0]] if found[0].state == "sending" else []
-        if busy:
-            message = f"{run.id} to {shown(busy[0].target)} is under way: a running acron sends it"
-            raise JobConflict(message, job_id=run.job_id)
-        return await firing.deliverer.resend(await self.get(run.job_id), run, found[0].target)
+        return await firing.deliverer.resend(await self.get(run.job_id), run, found[0])
 
     async def backfill_here(self, batch: str, ref: str) -> None:
         """Run what waits of a backfill in this process, without a trigger (see ``attached``), to
@@ -118,6 +114,15 @@ class ManualWork(Verbs):
             message = f"job {job.id!r} needs {job.action.needs!r}, which this process does not have"
             raise InvalidJob(message, job_id=job.id, where="$.call")
         return job
+
+    async def output(self, run: Run | str) -> str:
+        """All that a run, or the one of that id, has said. What is too long for the ledger is in a
+        file of the machine that it ran on; elsewhere it is the head and the tail.
+
+        Raises JobNotFound.
+        """
+        found = await self.get_run(run) if isinstance(run, str) else run
+        return await whole_output(self._root, found)
 
     async def follow(self, run_id: str) -> AsyncIterator[str]:
         """What a run says, as it says it, ending with the run. A command is heard while it goes
@@ -191,11 +196,11 @@ class ManualWork(Verbs):
         return await work.cancel_batch(self.store, batch, self.clock.now())
 
 
-async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str]:
+async def _follow(app: ManualWork, live: LiveFiles, run_id: str) -> AsyncIterator[str]:
     """See ``ManualWork.follow``."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     said = ""
-    start = 0
+    start = lines = 0
     run = await app.get_run(run_id)
     for look in itertools.count(1):
         data = await live.read(run_id, start)
@@ -203,6 +208,7 @@ async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str
             start += len(data)
             text = decoder.decode(data)
             said = (said + text)[-_REMEMBERED:]
+            lines += text.count("\n")
             yield text
         if run.state.ended:
             break
@@ -210,7 +216,8 @@ async def _follow(app: Verbs, live: LiveFiles, run_id: str) -> AsyncIterator[str
         run = await app.later(run)
         if look % LOOKS == 0:
             await _check_alive(app, run)
-    rest = _rest(run.output or "", said, start)
+    whole, output = await app.output(run), run.output or ""
+    rest = _rest(output, said, start) if whole == output else _beyond(whole, lines, said)
     if rest:
         yield rest
 
@@ -225,6 +232,13 @@ async def _check_alive(app: Verbs, run: Run) -> None:
     if now.state is RunState.RUNNING and now.node == run.node:
         why = f"{run.id} was cut short with it; the next acron that runs records its end"
         raise NodeNotFound(run.node, why)
+
+
+def _beyond(whole: str, lines: int, said: str) -> str:
+    """What of ``whole`` comes after so many of its ``lines``, and the one that ``said`` ends in.
+    By count, because ``whole`` is redacted and what was followed is not."""
+    after = "\n".join(whole.split("\n")[lines:])
+    return after[len(said.rpartition("\n")[2]) :]
 
 
 def _rest(output: str, said: str, size: int) -> str:

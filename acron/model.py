@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 (msgspec reads the annotations)
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -20,8 +20,9 @@ Overlap = Literal["skip", "queue", "replace", "allow"]
 IncidentKind = Literal["failure", "absence", "misfire"]
 JobState = Literal["scheduled", "paused", "completed", "error"]
 DeliveryState = Literal["pending", "sending", "delivered", "unverified", "failed", "unknown"]
+DELIVERY_STATES: tuple[DeliveryState, ...] = get_args(DeliveryState)
 
-#: Output kept in the run row, in bytes of UTF-8; the rest goes to a file.
+#: Output kept in the run row, in bytes of UTF-8; more goes to a file as well.
 OUTPUT_LIMIT = 64 * 1024
 
 
@@ -223,6 +224,7 @@ class Delivery(Struct, frozen=True, gc=False, omit_defaults=True):
     attempts: int = 0
     retry_at: datetime | None = None  # while pending after a failure: not before then
     parts: int = 0
+    sender: str | None = None  # the node that sends it again, when that is not the run's
 
 
 class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -299,7 +301,8 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
 
     ``raised`` names the classes of the exception, its own first, for ``Retry.on``; ``again`` is
     what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason.
-    ``files`` are paths of what goes with the output, then the names under which they are kept.
+    ``files`` are paths of what goes with the output, then the names under which they are kept;
+    ``whole`` is the path of all that was said, where ``output`` is cut.
     """
 
     state: RunState
@@ -307,6 +310,7 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     error: str | None = None
     raised: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    whole: str | None = None
     again: bool | float | None = None
     skip: SkipReason | None = None
 

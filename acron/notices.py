@@ -19,16 +19,26 @@ if TYPE_CHECKING:
 class Output(str):
     """What a job's function may return: its text, and ``files`` that go with it.
 
-    The files are copied when the run ends, so that they may be gone when they are sent.
+    The files are copied when the run ends, so that they may be gone when they are sent. Where
+    ``text`` is the head and the tail of what was said, ``whole`` is a file that has all of it,
+    and that acron removes.
     """
 
-    __slots__ = ("files",)
+    __slots__ = ("files", "whole")
 
     files: tuple[str, ...]
+    whole: str | None
 
-    def __new__(cls, text: str = "", *, files: Iterable[StrOrBytesPath] = ()) -> Self:
+    def __new__(
+        cls,
+        text: str = "",
+        *,
+        files: Iterable[StrOrBytesPath] = (),
+        whole: StrOrBytesPath | None = None,
+    ) -> Self:
         made = super().__new__(cls, text)
         made.files = tuple(fsdecode(one) for one in files)
+        made.whole = None if whole is None else fsdecode(whole)
         return made
 
 

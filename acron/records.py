@@ -90,6 +90,11 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
     if not FIELDS.issuperset(record):
         extra = {key: value for key, value in record.items() if key not in FIELDS}
         known = {key: value for key, value in known.items() if key in FIELDS}
+    return job_of(known, extra)
+
+
+def job_of(known: Mapping[str, Any], extra: dict[str, Any] | None = None) -> Job:
+    """``job_from_record`` of a record without nulls, whose ``known`` fields are apart."""
     job_id = check_id(_text(known, "id", required=True))
     try:
         schedule = _text(known, "schedule", required=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
@@ -13,13 +13,11 @@ class Call(Struct, frozen=True, gc=False, tag_field="kind", tag="call"):
     name: str
     kwargs: dict[str, Any] = {}
 
+    kind: ClassVar[str] = "call"
+
     @property
     def needs(self) -> str:
         return f"call:{self.name}"
-
-    @property
-    def kind(self) -> str:
-        return "call"
 
 
 class Command(Struct, frozen=True, gc=False, tag_field="kind", tag="command", omit_defaults=True):
@@ -30,13 +28,8 @@ class Command(Struct, frozen=True, gc=False, tag_field="kind", tag="command", om
     env: dict[str, str] | None = None
     stdin: str | None = None
 
-    @property
-    def needs(self) -> str:
-        return "command"
-
-    @property
-    def kind(self) -> str:
-        return "command"
+    kind: ClassVar[str] = "command"
+    needs: ClassVar[str] = "command"
 
 
 class Http(Struct, frozen=True, gc=False, tag_field="kind", tag="http", omit_defaults=True):
@@ -51,13 +44,8 @@ class Http(Struct, frozen=True, gc=False, tag_field="kind", tag="http", omit_def
     body: Any = None
     expect: tuple[int, ...] = ()
 
-    @property
-    def needs(self) -> str:
-        return "http"
-
-    @property
-    def kind(self) -> str:
-        return "http"
+    kind: ClassVar[str] = "http"
+    needs: ClassVar[str] = "http"
 
 
 class Prompt(Struct, frozen=True, gc=False, tag_field="kind", tag="prompt", omit_defaults=True):
@@ -72,13 +60,8 @@ class Prompt(Struct, frozen=True, gc=False, tag_field="kind", tag="prompt", omit
     script: str | None = None
     context_from: tuple[str, ...] = ()
 
-    @property
-    def needs(self) -> str:
-        return "prompt"
-
-    @property
-    def kind(self) -> str:
-        return "prompt"
+    kind: ClassVar[str] = "prompt"
+    needs: ClassVar[str] = "prompt"
 
 
 class Custom(Struct, frozen=True, gc=False, tag_field="kind", tag="custom"):

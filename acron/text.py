@@ -128,6 +128,14 @@ def _escape(found: re.Match[str]) -> str:
     return ascii(found[0])[1:-1]
 
 
+_LEFT_OUT = " left out …]"
+
+
+def where_left_out(excerpt: str, note: str) -> str:
+    """``excerpt``, a text that was cut, with ``note`` at the place."""
+    return excerpt.replace(_LEFT_OUT, f" left out; {note} …]", 1)
+
+
 class Excerpt:
     """The head and the tail of a text that comes in pieces: ``limit`` bytes of UTF-8 at most.
 
@@ -150,20 +158,26 @@ class Excerpt:
         if len(self._tail) > self._limit:
             del self._tail[: -self._half]
 
+    @property
+    def cut(self) -> bool:
+        """Whether something is left out."""
+        return self._size > self._limit
+
     def __str__(self) -> str:
-        if self._size <= self._limit:
+        if not self.cut:
             return self._head.decode()
-        # A character that the cut has split is left out whole.
+        # A character that the cut has split is left out whole, and so is a line, unless it is very
+        # long: half a secret would not be known as one.
         head = self._head[: self._half].decode(errors="ignore")
         tail = (self._head + self._tail)[-self._half :].decode(errors="ignore")
+        head = head[: head.rfind("\n", len(head) // 2) + 1].removesuffix("\n") or head
+        tail = tail[tail.find("\n", 0, len(tail) // 2) + 1 :]
         left_out = self._size - len(head.encode()) - len(tail.encode())
-        return f"{head}\n[… {left_out:,} of {self._size:,} bytes left out …]\n{tail}"
+        return f"{head}\n[… {left_out:,} of {self._size:,} bytes{_LEFT_OUT}\n{tail}"
 
 
-def cut(text: str | None, limit: int) -> str | None:
-    """``text`` in no more than ``limit`` bytes of UTF-8: its head and its tail. None stays."""
-    if text is None:
-        return None
+def cut(text: str, limit: int) -> str:
+    """``text`` in no more than ``limit`` bytes of UTF-8: its head and its tail."""
     excerpt = Excerpt(limit)
     excerpt.add(text)
     return str(excerpt)

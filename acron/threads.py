@@ -175,16 +175,21 @@ class Threads:
             if call is None:
                 return
             call.perform()
-            with self._leaving:
-                call.ended = True
-                was_abandoned = self._abandoned.pop(call, None) is not None
+            answer = self._ended(call)
             if not self._closed:
                 self._free.append(inbox)
             with suppress(RuntimeError):  # the loop is closed: nobody waits
-                call.loop.call_soon_threadsafe(self._next if was_abandoned else call.deliver)
+                call.loop.call_soon_threadsafe(answer)
             if self._closed:
                 return
-            del call  # keeps nothing of it alive while idle
+            del call, answer  # keeps nothing of it alive while idle
+
+    def _ended(self, call: _Call) -> Callable[[], None]:
+        """What the loop is to do about it."""
+        with self._leaving:
+            call.ended = True
+            was_abandoned = self._abandoned.pop(call, None) is not None
+        return self._next if was_abandoned else call.deliver
 
 
 class _Call:

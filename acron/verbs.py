@@ -15,7 +15,14 @@ from acron.functions import by_name
 from acron.incidents import acknowledged, find, is_open
 from acron.model import Decision, Run, RunState
 from acron.reading import Reading
-from acron.records import ACTION_FIELDS, FIELDS, job_from_record, job_to_record, unknown_field
+from acron.records import (
+    ACTION_FIELDS,
+    FIELDS,
+    job_from_record,
+    job_of,
+    job_to_record,
+    unknown_field,
+)
 from acron.runtime.run import IRRELEVANT
 from acron.specs import Call, Command, Custom, Http, Prompt
 from acron.targets import ORIGIN
@@ -118,7 +125,7 @@ class Verbs(Reading, Bulk):
             record["id"] = secrets.token_hex(6)
         record.setdefault("tz", self.tz)
         record |= self._action_fields(record.pop("action", None), record.pop("kwargs", None))
-        return job_from_record(record)
+        return job_of(record)
 
     def _function(self, _: str, function: Callable[..., Any]) -> str:
         return self._name_of(function)
@@ -130,6 +137,8 @@ class Verbs(Reading, Bulk):
             return given
         if isinstance(action, str):
             return {"call": action, **given}
+        if callable(action):
+            return {"call": self._name_of(action), **given}
         if isinstance(action, Call):
             return {"call": action.name, "kwargs": action.kwargs, **given}
         if isinstance(action, Command | Http | Prompt):
@@ -139,8 +148,6 @@ class Verbs(Reading, Bulk):
             return {key: one for key, one in fields.items() if one not in (None, ())} | given
         if isinstance(action, Custom):
             return {"action": action.action, "data": action.data, **given}
-        if callable(action):
-            return {"call": self._name_of(action), **given}
         kind = type(action).__name__
         message = f"an action is a function, its name, a Command, Http or Prompt, not {kind}"
         raise InvalidJob(message, where="$.action")

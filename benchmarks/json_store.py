@@ -4,7 +4,8 @@
 
 The load is ``open``, beside msgspec decoding the same bytes without looking at what they mean.
 The loop's lag is the longest that a task which only yields had to wait, from the tick until all
-ends were durable.
+ends were durable. Such a task keeps the interpreter's lock, for which the store's thread then waits
+5 ms each time it comes back from the disk: the tick is timed without it, in another process.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from benchmarks.common import (
 from benchmarks.places import Places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 async def load(store: str) -> Figures:
@@ -50,8 +51,8 @@ async def load(store: str) -> Figures:
     return {"open": 1e3 * seconds, "decode": 1e3 * floor}
 
 
-async def tick(store: str, jobs: int, due: int) -> Figures:
-    """Fire ``due`` of ``jobs`` jobs in one tick."""
+async def tick(store: str, jobs: int, due: int, *, watched: bool = False) -> Figures:
+    """Fire ``due`` of ``jobs`` jobs in one tick; ``watched``: with an eye on the loop's lag."""
     from benchmarks.subjects import ours  # noqa: PLC0415 (in the child only)
 
     ended = 0
@@ -79,7 +80,7 @@ async def tick(store: str, jobs: int, due: int) -> Figures:
         await app.add_many(rows())
         definitions = written(store)
         await asyncio.sleep(max(at - time.time(), 0.0) + 0.01)
-        watch = asyncio.create_task(lag(all_ended))
+        watch = asyncio.create_task(lag(all_ended)) if watched else None
         await asyncio.sleep(0)
         begin = time.perf_counter()
         started = await app.tick()
@@ -90,7 +91,7 @@ async def tick(store: str, jobs: int, due: int) -> Figures:
         return {
             "tick": 1e3 * seconds,
             "whole": 1e3 * whole,
-            "lag": 1e3 * await watch,
+            "lag": 0.0 if watch is None else 1e3 * await watch,
             "started": started,
             "rewritten": float(rewritten),
         }
@@ -113,18 +114,21 @@ def run(size: Size) -> list[Finding]:
     jobs, due = size.of(10_000, 300), size.of(100, 10)
     goals = Goals("F11", f"jobs.json with {jobs:,} jobs", "json_store")
     with Places() as places:
+
+        def ticking(*, watched: bool) -> Callable[[], Figures]:
+            def run() -> Figures:
+                target, store = "benchmarks.json_store:tick", places.fresh("json")
+                return run_child(target, size, store=store, jobs=jobs, due=due, watched=watched)
+
+            return run
+
         full = places.fresh("json")
         run_child("benchmarks.subjects.ours:fill", size, store=full, jobs=jobs)
         found = Rounds(
             {
                 "load": in_child("benchmarks.json_store:load", size, store=full),
-                "tick": lambda: run_child(
-                    "benchmarks.json_store:tick",
-                    size,
-                    store=places.fresh("json"),
-                    jobs=jobs,
-                    due=due,
-                ),
+                "tick": ticking(watched=False),
+                "watched": ticking(watched=True),
             },
             size,
         )
@@ -139,7 +143,7 @@ def run(size: Size) -> list[Finding]:
         raise RuntimeError(f"not all {due} were fired: {found.each('tick', 'started')}")
     goals.add("tick ≤ 10 ms", plain(found.each("tick", "tick")), at_most=10, unit=" ms",
               figures=told)  # fmt: skip
-    goals.add("loop lag ≤ 5 ms", plain(found.each("tick", "lag")), at_most=5, unit=" ms",
+    goals.add("loop lag ≤ 5 ms", plain(found.each("watched", "lag")), at_most=5, unit=" ms",
               figures=told)  # fmt: skip
     return goals.findings
 

@@ -11,18 +11,18 @@ import tempfile
 from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any
 
-from acron.abc import Action
-from acron.actions.live import LiveFiles
+from acron.abc import Action, Output
+from acron.actions.live import LiveFile, LiveFiles
 from acron.errors import ActionFailed, InvalidJob
 from acron.model import OUTPUT_LIMIT
-from acron.text import Excerpt, one_line
+from acron.specs import Command
+from acron.text import Excerpt, one_line, where_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from acron.abc import Context
-    from acron.specs import Command
 
 #: What a command sees of our environment. Everything else, API keys above all, must be given to
 #: it by the job's ``env``.
@@ -36,8 +36,8 @@ class CommandAction(Action):
     """Runs a text with ``/bin/sh -c``, or an argument list without a shell.
 
     The output is what it writes to stdout and stderr, as it comes; of a long one the head and
-    the tail, ``model.OUTPUT_LIMIT`` bytes together; None when there is none but blanks. Any exit
-    status but 0 fails the run.
+    the tail, ``model.OUTPUT_LIMIT`` bytes together, and a file with all of it; None when there is
+    none but blanks. Any exit status but 0 fails the run.
 
     Cancelled, it sends SIGTERM to all processes of the group, after ``grace`` seconds SIGKILL;
     what had been said by then is in the ``output`` of the CancelledError's cause. A command that
@@ -70,15 +70,16 @@ class CommandAction(Action):
         work.add_done_callback(self._ended)
         try:
             await asyncio.wait({work})
+            output = await _all_of(group, heard, ctx)
         except asyncio.CancelledError as cancelled:
             await group.stop(work)
-            raise cancelled from ActionFailed("stopped", output=group.output)
+            raise cancelled from ActionFailed("stopped", output=await _all_of(group, heard, ctx))
         finally:
             await heard.close()
         status = work.result()
         if status != 0:
-            raise ActionFailed(_reason(status, group.output), output=group.output)
-        return group.output
+            raise ActionFailed(_reason(status, output), output=output)
+        return output
 
     def _ended(self, work: asyncio.Task[int]) -> None:
         self._working.discard(work)
@@ -145,6 +146,17 @@ def environment(
     return {"PATH": os.defpath} | inherited | (spec.env or {}) | told
 
 
+async def _all_of(group: _Group, heard: LiveFile, ctx: Context) -> str | None:
+    """The output; with the file of all that was said when it is cut, and is the run's own."""
+    output = group.output
+    if output is None or not group.cut or not isinstance(ctx.job.action, Command):
+        return output
+    whole = await heard.whole()
+    if whole is None:
+        return where_left_out(output, "the rest could not be kept")
+    return Output(output, whole=whole)
+
+
 def _iso(instant: datetime | None) -> str:
     return "" if instant is None else instant.isoformat().replace("+00:00", "Z")
 
@@ -162,6 +174,11 @@ class _Group(asyncio.Protocol):
         self._silent: asyncio.Future[None] = loop.create_future()
         self._said = Excerpt(OUTPUT_LIMIT)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    @property
+    def cut(self) -> bool:
+        """Whether ``output`` is not all that was said."""
+        return self._said.cut
 
     @property
     def output(self) -> str | None:

@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 from acron.abc import Action
 from acron.actions.signature import json_problem
 from acron.errors import ActionFailed, InvalidJob
-from acron.model import OUTPUT_LIMIT
 from acron.net import BadUrl, Guard, PrivateAddress
-from acron.text import HIDDEN, Excerpt, one_line
+from acron.text import HIDDEN, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 #: Seconds that a request may take, its redirects included, where the job has no ``timeout``.
 TIMEOUT = 30.0
 REDIRECTS = 5
-#: Bytes of an answer that are read; of these ``OUTPUT_LIMIT`` are kept.
+#: Bytes of an answer that are read.
 LARGEST = 16 * 1024 * 1024
 
 _MISSING = 'aiohttp is not installed: pip install "acron-runtime[http]"'
@@ -228,17 +227,17 @@ class _NoWay(Exception):
 
 
 async def _text(answer: aiohttp.ClientResponse) -> str:
-    said = Excerpt(OUTPUT_LIMIT)
+    said: list[str] = []
     decoder = _decoder(answer.charset or "utf-8")
     left = LARGEST
     async for data in answer.content.iter_any():
-        said.add(decoder.decode(data[:left]))
+        said.append(decoder.decode(data[:left]))
         left -= len(data)
         if left <= 0:
-            said.add(f"\n[… cut after {LARGEST:,} bytes]")
-            return str(said)
-    said.add(decoder.decode(b"", final=True))
-    return str(said)
+            said.append(f"\n[… cut after {LARGEST:,} bytes]")
+            return "".join(said)
+    said.append(decoder.decode(b"", final=True))
+    return "".join(said)
 
 
 def _decoder(charset: str) -> codecs.IncrementalDecoder:

@@ -1,6 +1,7 @@
 """What a run says while it goes on, in a file that any process of the machine can follow.
 
-It is there for ``output RUN --follow`` and goes with the run: what lasts is the run's output.
+It is there for ``output RUN --follow`` and goes with the run: what lasts is the run's output. Of
+a long one it is all there is, and is handed on.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ log = logging.getLogger("acron.actions")
 
 #: Seconds that text is gathered before it is written: a quick run leaves no file at all.
 GATHERED = 0.2
-#: Bytes of a file; what a run says beyond that is in its output, cut, at its end.
-LARGEST = 4 * 1024 * 1024
+#: Bytes of a file; of what a run says beyond that only the tail is kept, in its output.
+LARGEST = 8 * 1024 * 1024
+#: Seconds that writing the rest of it may take.
+PATIENCE = 30.0
 
 _RUN_ID = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
@@ -84,32 +87,36 @@ class LiveFile:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._waiting: list[str] = []
+        self._waiting: list[bytes] = []
         self._room = LARGEST
         self._writer: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
+        self._handed_on = self._failed = False
 
     def add(self, text: str) -> None:
         """Take it, and write it soon. Never fails, never waits."""
         if self._path is None or self._room <= 0 or not text:
             return
-        self._waiting.append(text)
-        self._room -= len(text)
+        data = text.encode(errors="backslashreplace")
+        self._waiting.append(data[: self._room])
+        self._room -= len(data)
+        if self._room < 0:
+            self._waiting.append(f"\n[… cut after {LARGEST:,} bytes]\n".encode())
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(self._path), name="acron-live")
 
     async def _write(self, path: Path) -> None:
         await self._gather()
         try:
-            if not self._closed.is_set():
+            if self._waiting:
                 await aiofiles.os.makedirs(path.parent, mode=0o700, exist_ok=True)
-            while self._waiting and not self._closed.is_set():
-                text, self._waiting = "".join(self._waiting), []
+            while self._waiting and (self._handed_on or not self._closed.is_set()):
+                data, self._waiting = b"".join(self._waiting), []
                 async with aiofiles.open(path, "ab", opener=_private) as file:
-                    await file.write(text.encode(errors="backslashreplace"))
+                    await file.write(data)
                 await self._gather()
         except OSError as error:  # a full disk: the run goes on, and its output is kept
-            self._path = None
+            self._room, self._failed, self._waiting = 0, True, []
             log.warning("no live output in %s: %s", one_line(str(path)), error.strerror or error)
 
     async def _gather(self) -> None:
@@ -117,8 +124,27 @@ class LiveFile:
             async with asyncio.timeout(GATHERED):
                 await self._closed.wait()
 
+    async def whole(self) -> Path | None:
+        """The run is over: the file with all that it said (see ``LARGEST``), which is the
+        caller's from now on. None when it could not be written."""
+        self._handed_on = True
+        self._closed.set()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if self._writer is not None:
+                    await asyncio.wait({self._writer})
+                if self._path is not None and self._waiting:
+                    await self._write(self._path)
+        except TimeoutError:
+            self._failed = True
+        finally:
+            self._handed_on = self._path is not None and not self._waiting and not self._failed
+        return self._path if self._handed_on else None
+
     async def close(self) -> None:
-        """The run is over: the file goes."""
+        """The run is over: the file goes, unless it was handed on."""
+        if self._handed_on:
+            return
         self._closed.set()
         writer, path = self._writer, self._path
         if writer is None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules, of stores.
 VERBS = (
-    *("run", "status", "doctor", "tick", "nodes", "drain", "mcp"),
+    *("run", "status", "doctor", "tick", "nodes", "drain", "serve", "mcp"),
     *("add", "list", "show", "edit", "pause", "resume", "remove"),
     *("run-now", "backfill", "cancel", "runs", "output", "deliveries", "incidents"),
     *("next", "explain", "simulate", "demo"),
@@ -43,6 +43,7 @@ _MODULES = {
     "moving": ("export", "import"),
     "nodes": ("nodes", "drain"),
     "pausing": ("pause", "resume", "remove"),
+    "serve": ("serve",),
     "runs": ("run-now", "cancel", "runs", "output", "deliveries"),
 }
 

@@ -132,9 +132,10 @@ def _report(begun: Backfill, states: Counter[str], *, as_json: bool) -> None:
         told = {"job_id": begun.job_id, "batch": begun.batch, "runs": begun.runs}
         print_json(told | {"already": begun.already, "states": dict(states)})
         return
-    already = f"{many(begun.already, 'instant')} had run already or is at it"
+    already = f"{many(begun.already, 'instant')} done already, or under way"
     if begun.batch is None:
-        typer.echo(f"{begun.job_id}: nothing to do; {already}")
+        why = already if begun.already else "no instant of its schedule lies there"
+        typer.echo(f"{begun.job_id}: nothing to do; {why}")
         return
     ended = ", ".join(f"{count:,} {color(state)}" for state, count in sorted(states.items()))
     left = f"; {already}" if begun.already else ""

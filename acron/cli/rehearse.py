@@ -66,7 +66,7 @@ def _told(found: Rehearsal, place: str) -> list[str]:
         ]
         titles = ("FAILED", "STATE", "JOB", "ERROR")
         lines += ["", table(titles, ends, paint=1), *_more(len(found.failures))]
-    return lines
+    return [*lines, "", found.timeline]
 
 
 def _some(number: int) -> str:

@@ -71,7 +71,7 @@ def run_now(
         print_json(run_json(run))
     elif run.state.ended:
         typer.echo(f"{run.job_id} {run.id} {color(run.state.value)} in {span(took(run))}")
-        _print_output(run)
+        _print_output(run, run.output or "")
     else:
         typer.echo(f"{run.job_id} {run.id}: a running acron starts it now")
     if run.state.ended and run.state is not RunState.SUCCEEDED:
@@ -178,18 +178,19 @@ def output(
 ) -> None:
     """Print what a run said. With --follow, exit code 1 when it has not succeeded."""
 
-    async def work(app: Acron) -> Run:
+    async def work(app: Acron) -> tuple[Run, str]:
         if follow and not as_json:
             await _print_as_it_comes(app.follow(run_id))
-        return await app.wait(run_id) if follow else await app.get_run(run_id)
+        run = await app.wait(run_id) if follow else await app.get_run(run_id)
+        return run, await app.output(run)
 
-    run = target.do(work)
+    run, said = target.do(work)
     if as_json:
-        print_json(run_json(run))
+        print_json(run_json(run) | {"output": run.output and said})
     elif follow:
         _print_error(run)
     else:
-        _print_output(run)
+        _print_output(run, said)
         if not run.state.ended:
             note(f"{run.id} is {run.state.value}; its output comes with its end (see --follow)")
     if follow and run.state is not RunState.SUCCEEDED:
@@ -207,8 +208,8 @@ async def _print_as_it_comes(texts: AsyncIterator[str]) -> None:
         typer.echo(many_lines(waiting))
 
 
-def _print_output(run: Run) -> None:
-    text = many_lines(run.output or "")
+def _print_output(run: Run, said: str) -> None:
+    text = many_lines(said)
     if text:
         typer.echo(text, nl=not text.endswith("\n"))
     _print_error(run)

@@ -106,15 +106,17 @@ class _TickLoop:
 
     async def _wait(self, started: int) -> None:
         """Until the next due instant, a change, or ``interval`` seconds have passed."""
-        await asyncio.sleep(0)  # a long backlog must not starve the host's loop
         due_in = await self._firing.due_in()
         wait = self._interval if due_in is None else min(due_in, self._interval)
         if not started:
             # A tick for nothing: the timer was early, or another node was first. Never spin.
             wait = max(wait, RESOLUTION)
+        if wait <= 0:
+            await asyncio.sleep(0)  # a long backlog must not starve the host's loop
+            return
         now = asyncio.get_running_loop().time
         end = now() + wait
-        while wait > 0 and not await self._firing.changed(wait):
+        while not await self._firing.changed(wait):
             wait = end - now()
             if wait < RESOLUTION:
                 return

@@ -10,11 +10,10 @@ import asyncio
 import contextlib
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from acron.contain import meant_for_us
 from acron.events import Progressed
 from acron.model import RunState
 from acron.runtime import fire, outside
@@ -31,10 +30,11 @@ from acron.runtime.record import Recorder, settle
 from acron.runtime.run import CLEANUP
 from acron.runtime.standing import Standing
 from acron.runtime.supervise import Supervisor
+from acron.runtime.tasks import Tasks
 from acron.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from acron.runtime.run import Attempt, CallByName
     from acron.threads import Threads
 
-T = TypeVar("T")
 
 log = logging.getLogger("acron.runtime")
 
@@ -74,11 +73,14 @@ class Runtime:
         self.clock = clock
         self.events = events
         self.pulse = Pulse(store, clock, events, node, self._describe)
-        self.attempts = Attempts(self._do, self._freed)
-        self.recorder = Recorder(store, self.pulse.trouble, partial(fire.recorded, self))
+        self.tasks = Tasks(node.id, self.pulse.trouble)
+        self.attempts = Attempts(self.tasks, self._freed)
+        self.recorder = Recorder(
+            store, self.tasks.start, self.pulse.trouble, partial(fire.recorded, self)
+        )
         self.files = Files(root, threads)
-        self.deliverer = Deliverer(self, self._do, adapters, settings)
-        self.alerter = Alerter(self, self._do, settings.alerts)
+        self.deliverer = Deliverer(self, self.tasks.do, adapters, settings)
+        self.alerter = Alerter(self, self.tasks.do, settings.alerts)
         self.watchdog = Watchdog(settings, clock, self.pulse, store)
         self.hooks = Hooks(call, self.pulse.trouble)
         self.call = call
@@ -88,12 +90,11 @@ class Runtime:
         self._actions = actions
         self._settings = settings
         self._threads = threads
-        self.standing = Standing(self, frozenset(declared))
+        self.standing = Standing(self, actions, frozenset(declared))
         self._supervisor = Supervisor(
             provider, fallback, clock, self.pulse.trouble, self._beat_soon
         )
         self._triggered = False
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self._claiming = asyncio.Lock()
         self._stop = asyncio.Event()
@@ -112,14 +113,7 @@ class Runtime:
 
     @property
     def can_run(self) -> Collection[str]:
-        """What the actions of this node offer, in the words of ``ActionSpec.needs``."""
-        offered: set[str] = set()
-        for name, action in self._actions.items():
-            try:
-                offered.update(action.offers())
-            except BaseException as error:  # noqa: BLE001 (a stranger's action stops no sibling)
-                self.pulse.trouble(f"action {name} cannot say what it offers", error)
-        return offered - self.standing.left_to_others
+        return self.standing.can_run
 
     def action_of(self, job: Job) -> Action:
         return self._actions[job.action.kind]
@@ -146,19 +140,20 @@ class Runtime:
         """Seconds since the last run ended here, or since the start; 0 while one goes on."""
         return 0.0 if self.attempts else self.clock.monotonic() - self._quiet_since
 
-    def _freed(self) -> None:
-        self._quiet_since = self.clock.monotonic()
+    def _freed(self, all_: bool) -> None:  # noqa: FBT001 (a callback)
+        if all_:
+            self._quiet_since = self.clock.monotonic()
         if self._left_owed:
             self.wake()
 
     def tell_hooks(self, job: Job, ended: Run) -> None:
         """Nothing waits for what the job wants called when a run has ended."""
-        self._do(self.hooks.tell(job, ended), f"hooks of {ended.id}")
+        self.tasks.do(self.hooks.tell(job, ended), f"hooks of {ended.id}")
 
     def abandon(self, attempt: Attempt, outcome: Outcome) -> None:
         """The attempt will not end: record its end without it, and let it be seen."""
         self.attempts.abandon(attempt, outcome)
-        self._do(fire.conclude(self, attempt, outcome), f"end of {attempt.label}")
+        self.tasks.do(fire.conclude(self, attempt, outcome), f"end of {attempt.label}")
         self._beat_soon()
         if attempt.task is not None:
             attempt.task.add_done_callback(self._beat_soon)
@@ -166,7 +161,7 @@ class Runtime:
     def _beat_soon(self, _: object = None) -> None:
         """Something that ``status`` shows has changed; at the end of all, ``stop`` beats."""
         if not self.draining:
-            self._do(self.pulse.beat(force=True), "heartbeat")
+            self.tasks.do(self.pulse.beat(force=True), "heartbeat")
 
     @property
     def armed_outside(self) -> bool:
@@ -199,7 +194,10 @@ class Runtime:
             await self.pulse.beat()
             raise
         self.pulse.success()
-        await self.pulse.beat()
+        if self.store.at_once:
+            await self.pulse.beat()
+        elif self.pulse.beats_now:  # which would wait behind the ends of what was started
+            self.tasks.do(self.pulse.beat(), "heartbeat")
         return started
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
@@ -209,23 +207,29 @@ class Runtime:
     async def claim_due(
         self, *, only: str | None = None, late: float = 0.0, taken: set[str] | None = None
     ) -> int:
-        """Claim and start, in a task of our own: a claim that its caller gives up becomes
-        durable all the same, and its runs must then start."""
+        """Claim and start. A claim that has to wait does so in a task of our own, which nobody
+        gives up: it becomes durable, and its runs must then start."""
+        claiming = self._claim(only, late, taken)
+        if self.store.at_once:
+            return await claiming
 
         async def contained() -> int | BaseException:
-            if self.pulse.watch_clock():
-                self._serve_anew()
-                self._looked_at = min(self._looked_at, self.clock.now())
             try:
-                async with self._claiming:
-                    return await fire.fire_due(self, only=only, late=late, taken=taken)
+                return await claiming
             except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
                 return error
 
-        started = await asyncio.shield(self._own(contained(), name="acron-claim"))
+        started = await asyncio.shield(self.tasks.own(contained(), "acron-claim"))
         if isinstance(started, BaseException):
             raise started
         return started
+
+    async def _claim(self, only: str | None, late: float, taken: set[str] | None) -> int:
+        if self.pulse.watch_clock():
+            self._serve_anew()
+            self._looked_at = min(self._looked_at, self.clock.now())
+        async with self._claiming:
+            return await fire.fire_due(self, only=only, late=late, taken=taken)
 
     async def tick_one(self, job_id: str) -> int:
         """Claim and start what one job owes now: its instant, or a pending run."""
@@ -239,7 +243,9 @@ class Runtime:
         return outside.to_arm(self, until, since)
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
-        if not self._woken:
+        if self._woken:
+            await asyncio.sleep(0)  # who wakes us again and again must not starve the loop
+        else:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
             self._waiters.add(waiter)
@@ -291,24 +297,21 @@ class Runtime:
         listener = Listener(self, settings.interval, notifier.heard)
         upkeep = Upkeep(self, settings.interval, settings.retention_days, settings.retention_runs)
         self._keepers = [
-            asyncio.create_task(keep(self, listener.step, "news"), name="acron-listener"),
-            asyncio.create_task(keep(self, upkeep.step, "upkeep"), name="acron-upkeep"),
+            self.tasks.start(keep(self, listener.step, "news"), "acron-listener"),
+            self.tasks.start(keep(self, upkeep.step, "upkeep"), "acron-upkeep"),
         ]
         delay = settings.sweep_after or self._supervisor.provider.sweep_after
         if trigger and delay is not None:
             sweep = Sweep(self, delay or settings.interval / 2, self._supervisor.missed)
-            self._keepers.append(
-                asyncio.create_task(keep(self, sweep.step, "sweep"), name="acron-sweep")
-            )
+            self._keepers.append(self.tasks.start(keep(self, sweep.step, "sweep"), "acron-sweep"))
         if trigger:
             told = keep(self, notifier.step, "news to the provider")
-            self._keepers.append(asyncio.create_task(told, name="acron-notifier"))
+            self._keepers.append(self.tasks.start(told, "acron-notifier"))
             await boot(self)
-            self._do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
+            self.tasks.do(self._supervisor.serve(self._stop, self, settings.interval), "supervisor")
 
     def _serve_anew(self) -> None:
-        """What an outage left owed is spread. A single tick, of another scheduler's, has no
-        later moments to spread it over."""
+        """What an outage left owed is spread; a single tick has no later moments for that."""
         rate = self._settings.catch_up_rate
         self.spread = Spread(rate) if rate and self._triggered else None
 
@@ -321,7 +324,7 @@ class Runtime:
                     log.warning("%s %s unknown: its process died", run.job_id, run.id)
                 if decision.job is not None and run.state.ended and run.deliveries:
                     work = fire.deliver(self, decision.job, run, adopted=True)
-                    self._do(work, f"deliver {run.id}")
+                    self.tasks.do(work, f"deliver {run.id}")
             self.wake()
 
     def take_no_more(self) -> None:
@@ -375,37 +378,12 @@ class Runtime:
             await asyncio.wait(cancelled, timeout=1.0)
 
     def _cancel_tasks(self) -> list[asyncio.Task[Any]]:
-        for task in self._tasks:
-            task.cancel()
-        return [*self._tasks, *self.attempts.cancel()]
+        return [*self.tasks.cancel(), *self.attempts.cancel()]
 
     def _awaited(self) -> list[asyncio.Task[Any]]:
         """The tasks that have an end to make durable, or something to deliver."""
         writer = self.recorder.writer
-        return [*self._tasks, *self.attempts.going, *([] if writer is None else [writer])]
-
-    # --- tasks: every one of them is ours to await, and none may end the loop ---
-
-    def _do(self, work: Coroutine[Any, Any, object], what: str) -> asyncio.Task[None]:
-        """Work whose end nobody here waits for; what it raises is reported."""
-        task = self._own(self._reported(work, what), name=f"acron: {what}")
-        task.add_done_callback(lambda _: work.close())  # cancelled before it began, nobody has it
-        return task
-
-    async def _reported(self, work: Coroutine[Any, Any, object], what: str) -> None:
-        try:
-            await work
-        except BaseException as error:
-            if meant_for_us(error):
-                raise
-            self.pulse.trouble(what, error)
-
-    def _own(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-        """A task for work that contains what it raises."""
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return [*self.tasks, *self.attempts.going, *([] if writer is None else [writer])]
 
 
 def _set(waiter: asyncio.Future[None]) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from acron.runtime.run import Attempt
+    from acron.runtime.tasks import Tasks
 
 log = logging.getLogger("acron.runtime")
 #: One line an end; a program that shows ends as events may leave these out.
@@ -22,15 +23,11 @@ ends = logging.getLogger("acron.runtime.ends")
 class Attempts:
     """Each claimed run from its start to its durable end, and those that would not end.
 
-    ``own`` makes a task that the runtime awaits; ``freed`` is told when a slot is free again.
+    ``freed`` is told when a slot is free again, and whether all are.
     """
 
-    def __init__(
-        self,
-        own: Callable[[Coroutine[Any, Any, object], str], asyncio.Task[None]],
-        freed: Callable[[], None],
-    ) -> None:
-        self._own = own
+    def __init__(self, tasks: Tasks, freed: Callable[[bool], None]) -> None:
+        self._tasks = tasks
         self._freed = freed
         self._live: dict[str, Attempt] = {}  # holds their tasks: a loop holds them weakly
         self._delivering: set[asyncio.Task[None]] = set()
@@ -68,19 +65,18 @@ class Attempts:
         """Run ``work`` in a task, which ends with people's code. It contains what it raises."""
         run_id = attempt.run.id
         self._live[run_id] = attempt
-        loop = asyncio.get_running_loop()
-        attempt.task = loop.create_task(work, name=f"acron-run-{run_id}")
+        attempt.task = self._tasks.start(work, f"acron-run-{run_id}")
 
     def release(self, attempt: Attempt) -> None:
         """Its slot is free. What waited for it may go on."""
         if self._live.pop(attempt.run.id, None) is not None:
-            self._freed()
+            self._freed(not self._live)
             if self._idle is not None:  # once it has said what it has to deliver
                 asyncio.get_running_loop().call_soon(self._rest)
 
     def deliver(self, run: Run, work: Coroutine[Any, Any, object]) -> None:
         """What an ended run still has to do: a drain waits for that too."""
-        task = self._own(work, f"deliver {run.id}")
+        task = self._tasks.do(work, f"deliver {run.id}")
         self._delivering.add(task)
         task.add_done_callback(self._delivered)
 

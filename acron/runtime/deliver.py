@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from acron.abc import Message
 from acron.contain import meant_for_us, text_of
+from acron.errors import JobConflict
 from acron.messages import compose, fit
 from acron.model import Delivery
 from acron.runtime import fire
@@ -41,6 +42,12 @@ ATTEMPTS = 8
 FIRST_WAIT, FACTOR, LONGEST_WAIT = 10.0, 4.0, 6 * 3600.0
 #: A platform that asks for more seconds than this is not waited for.
 PATIENCE = 24 * 3600.0
+
+
+def under_way(run: Run, told: Delivery) -> JobConflict:
+    """Why a delivery is not sent again now."""
+    message = f"{run.id} to {shown(told.target)} is under way: a running acron sends it"
+    return JobConflict(message, job_id=run.job_id)
 
 
 class Deliverer:
@@ -79,28 +86,52 @@ class Deliverer:
         try:
             await outbox.expand(job.origin, self._settings.home_channels)
             async with asyncio.TaskGroup() as sends:
-                for index, one in enumerate(outbox.run.deliveries):
-                    if one.state != "pending" or index in outbox.sending:
+                for one in outbox.run.deliveries:
+                    if one.state != "pending" or one.target in outbox.sending:
                         continue
                     if adopted and self._adapter(one.target) is None:
                         continue
-                    if not self._later(job, outbox, index):
-                        outbox.sending.add(index)
-                        sends.create_task(self._one(job, outbox, index))
+                    if not self._later(job, outbox, one):
+                        outbox.sending.add(one.target)
+                        sends.create_task(self._one(job, outbox, one, _begun(one)))
         finally:
             if not outbox.sending and not outbox.timers:
                 self._open.pop(run.id, None)
         return outbox.run
 
-    async def resend(self, job: Job, run: Run, target: str) -> Run:
-        """Send to one target again, whatever became of it; the run with what came of that."""
+    async def resend(self, job: Job, run: Run, told: Delivery) -> Run:
+        """Send to one target again, whatever became of it; the run with what came of that.
+
+        Of a run of another node, that delivery alone is ours, and only for this time. Raises
+        JobConflict when it is under way, here or there.
+        """
+        if await self._with_others(run, told):
+            raise under_way(run, told)
         outbox = self._open.setdefault(run.id, Outbox(self._rt.store, run, self._rt.pulse.trouble))
-        index = [one.target for one in outbox.run.deliveries].index(target)
-        if index not in outbox.sending:
-            if timer := outbox.timers.pop(index, None):
-                timer.cancel()
-            await outbox.mark(index, Delivery(target))
-        return await self.deliver(job, outbox.run)
+        if told.target in outbox.sending:
+            raise under_way(run, told)
+        if timer := outbox.timers.pop(told.target, None):
+            timer.cancel()
+        if told.state == "pending":
+            await outbox.mark(told, Delivery(told.target))
+            return await self.deliver(job, outbox.run)
+        by = None if run.node == self._rt.node_id else self._rt.node_id
+        outbox.sending.add(told.target)
+        begun = Delivery(told.target, "sending", attempts=1, sender=by)
+        try:
+            if not await self._one(job, outbox, told, begun):
+                raise under_way(run, told)
+        finally:
+            if not outbox.sending and not outbox.timers:
+                self._open.pop(run.id, None)
+        return outbox.run
+
+    async def _with_others(self, run: Run, told: Delivery) -> bool:
+        """Whether another process that lives is to send it."""
+        sender = told.sender or run.node
+        if told.state not in {"pending", "sending"} or sender == self._rt.node_id:
+            return False
+        return any(node.alive and node.id == sender for node in await self._rt.store.nodes())
 
     async def send(self, job: Job, run: Run, target: str, text: str) -> Delivery:
         """One text beside the outbox: bounded, and what came of it. Of several places that the
@@ -128,53 +159,60 @@ class Deliverer:
     def _adapter(self, target: str) -> Adapter | None:
         return self._adapters.get(parse_target(target).platform)
 
-    def _later(self, job: Job, outbox: Outbox, index: int) -> bool:
+    def _later(self, job: Job, outbox: Outbox, delivery: Delivery) -> bool:
         """Whether this one must wait; then it is tried again at its time."""
-        at = outbox.run.deliveries[index].retry_at
+        at, target = delivery.retry_at, delivery.target
         wait = 0.0 if at is None else (at - self._rt.clock.now()).total_seconds()
         if wait <= 0:
             return False
-        if not self._closed and index not in outbox.timers:
+        if not self._closed and target not in outbox.timers:
 
             def wake() -> None:
-                del outbox.timers[index]
-                self._open[outbox.run.id] = outbox
+                del outbox.timers[target]
                 again = fire.deliver(self._rt, job, outbox.run)
                 self._do(again, f"deliver {outbox.run.id}")
 
-            outbox.timers[index] = asyncio.get_running_loop().call_later(wait, wake)
+            self._open[outbox.run.id] = outbox
+            outbox.timers[target] = asyncio.get_running_loop().call_later(wait, wake)
         return True
 
-    async def _one(self, job: Job, outbox: Outbox, index: int) -> None:
+    async def _one(self, job: Job, outbox: Outbox, old: Delivery, begun: Delivery) -> bool:
+        """Send to one target: ``begun`` is marked before, and what came of it after. False, and
+        nothing is sent, when somebody else is at it."""
         try:
-            delivery = outbox.run.deliveries[index]
-            adapter = self._adapter(delivery.target)
+            adapter = self._adapter(old.target)
             if adapter is None:
                 known = ", ".join(sorted(self._adapters))
-                why = one_line(
-                    f"no adapter here for {shown(delivery.target)!r}; there are: {known}"
-                )
-                await outbox.mark(index, replace(delivery, state="failed", error=why))
-                return
+                why = f"no adapter here for {shown(old.target)!r}; there are: {known}"
+                return await outbox.mark(old, replace(old, state="failed", error=one_line(why)))
             await self._sender.turn(adapter)
-            delivery = replace(delivery, attempts=delivery.attempts + 1, retry_at=None, error=None)
-            if not adapter.repeatable:  # what may be sent twice needs no note that it may be out
-                await outbox.mark(index, replace(delivery, state="sending"))
-            await outbox.mark(index, await self._parts(job, outbox.run, adapter, delivery))
+            if adapter.repeatable:  # what may be sent twice needs no note that it may be out
+                ended = await self._try(job, outbox.run, adapter, begun)
+            elif await outbox.mark(old, begun):
+                ended = await self._try(job, outbox.run, adapter, begun)
+                old = begun
+            else:
+                return False
+            await outbox.mark(old, ended)
         finally:
-            outbox.sending.discard(index)
-        self._later(job, outbox, index)
+            outbox.sending.discard(old.target)
+        self._later(job, outbox, ended)
+        return True
 
-    async def _parts(self, job: Job, run: Run, adapter: Adapter, delivery: Delivery) -> Delivery:
+    async def _try(self, job: Job, run: Run, adapter: Adapter, begun: Delivery) -> Delivery:
         """Send the parts that the platform has not taken yet."""
+        delivery = replace(begun, sender=None)
         try:
             parts = compose(adapter, job, run, wrap=self._settings.wrap)
-            files = self._rt.files.paths(run) if adapter.takes_files else ()
+            files = await self._rt.files.paths(run) if adapter.takes_files else ()
         except BaseException as error:
             if meant_for_us(error):
                 raise
             return self._failed(run, adapter, delivery, Failure(one_line(text_of(error))))
-        return await self._send(job, run, adapter, delivery, parts, files)
+        ended = await self._send(job, run, adapter, delivery, parts, files)
+        if begun.sender is not None and ended.state == "pending":  # its own node would not know
+            return replace(ended, state="failed", retry_at=None)
+        return ended
 
     async def _send(
         self,
@@ -211,6 +249,11 @@ class Deliverer:
             return replace(failed, state="failed")
         retry_at = self._rt.clock.now() + timedelta(seconds=wait)
         return replace(failed, state="pending", retry_at=retry_at)
+
+
+def _begun(waiting: Delivery) -> Delivery:
+    again = waiting.attempts + 1
+    return replace(waiting, state="sending", attempts=again, retry_at=None, error=None)
 
 
 def _joined(delivery: Delivery, receipt: Receipt) -> str | None:

@@ -1,4 +1,7 @@
-"""What a run attaches to its output: copied when it ends, because its own may then be gone."""
+"""What a run attaches to its output: copied when it ends, because its own may then be gone.
+
+So is an output that is too long for the run's row.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,21 @@ import asyncio
 import os
 import shutil
 import stat
+from contextlib import suppress
+from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+import aiofiles
+import aiofiles.os
 from msgspec.structs import replace
 
+from acron.model import OUTPUT_LIMIT
 from acron.runtime.oldfiles import Old, forget
-from acron.text import one_line, safe_name
+from acron.text import cut, many_lines, one_line, redact, safe_name, where_left_out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from acron.model import Outcome, Run
@@ -25,34 +34,52 @@ LARGEST = 25 * 1024 * 1024
 MOST = 10
 #: Seconds that copying may take.
 PATIENCE = 30.0
+#: The file of an output that is too long for the row, and how many characters it takes of one.
+WHOLE = "output.txt"
+LARGEST_OUTPUT = 8 * 1024 * 1024
+
+#: What is redacted at once, in a thread and on the loop: nobody else is held up for longer.
+_BLOCK = 64 * 1024
+_QUICK = 4 * 1024
+
+
+def _is_long(outcome: Outcome) -> bool:
+    output = outcome.output
+    if outcome.whole is not None:
+        return True
+    if output is None or len(output) * 4 <= OUTPUT_LIMIT:
+        return False
+    return len(output.encode(errors="backslashreplace")) > OUTPUT_LIMIT
 
 
 class Files:
-    """The files of runs: ``<root>/output/<job>/<run>.files/<name>``; nobody else reads them."""
+    """The files of runs: ``<root>/output/<job>/<time>-<run>.files/<name>``, where ``<time>`` is the
+    run's start; nobody else reads them."""
 
     def __init__(self, root: Path, threads: Threads) -> None:
         self._root = root
         self._threads = threads
         self._forgot = ""  # the folder that the last step of forgetting came to
 
-    def paths(self, run: Run) -> tuple[Path, ...]:
-        """Where the files of an ended run are."""
-        folder = self._folder(run)
-        return tuple(folder / name for name in run.files)
+    async def paths(self, run: Run) -> tuple[Path, ...]:
+        """The files of an ended run that are here: it may have run on another machine."""
+        paths = [folder_of(self._root, run) / name for name in run.files]
+        return tuple([path for path in paths if await aiofiles.os.path.isfile(path)])
 
     async def keep(self, run: Run, outcome: Outcome) -> Outcome:
-        """Copy what ``outcome`` names; it then has their names, and says what was left out."""
+        """Copy what ``outcome`` names, and an output that is too long for the row; it then has
+        their names, says what was left out, and holds no secret that acron can know."""
+        output = outcome.output or ""
+        if not outcome.files and outcome.whole is None and len(output) <= _QUICK:
+            return replace(outcome, output=redact(output))
         try:
             async with asyncio.timeout(PATIENCE):
-                names, faults = await self._threads.run(
-                    _copy, outcome.files, self._folder(run), label=f"{run.job_id} {run.id}: files"
-                )
+                folder, label = folder_of(self._root, run), f"{run.job_id} {run.id}: files"
+                return await self._threads.run(_keep, outcome, folder, label=label)
         except TimeoutError:
-            names, faults = (), [f"its files could not be read within {PATIENCE:g} s"]
-        output = outcome.output
-        if faults:
-            output = "\n".join([output or "", *(f"[not attached: {one}]" for one in faults)])
-        return replace(outcome, files=names, output=output)
+            why = f"not kept within {PATIENCE:g} s"
+            faults = [f"its files: {why}"] if outcome.files else []
+            return _told(outcome, (), faults, why if _is_long(outcome) else "")
 
     async def forget(self, before: datetime, keep: int) -> bool:
         """Remove a bounded number of old output files; whether there may be more of them.
@@ -66,12 +93,95 @@ class Files:
         self._forgot = goes_on or ""
         return goes_on is not None
 
-    def _folder(self, run: Run) -> Path:
-        return self._root / "output" / safe_name(run.job_id) / f"{safe_name(run.id)}.files"
+
+def folder_of(root: Path, run: Run) -> Path:
+    """Where the files of an ended run are, on the machine that it ran on."""
+    start = run.started_at or run.due_at
+    name = f"{start:%Y%m%dT%H%M%SZ}-{safe_name(run.id)}.files"
+    return root / "output" / safe_name(run.job_id) / name
 
 
-def _copy(sources: tuple[str, ...], folder: Path) -> tuple[tuple[str, ...], list[str]]:
+async def whole_output(root: Path, run: Run) -> str:
+    """All that an ended run has said, where this machine has it; else what its row has."""
+    if WHOLE in run.files:
+        with suppress(OSError):
+            async with aiofiles.open(folder_of(root, run) / WHOLE, encoding="utf-8") as file:
+                return await file.read()
+    return run.output or ""
+
+
+def _keep(outcome: Outcome, folder: Path) -> Outcome:
     names: list[str] = []
+    note = ""
+    if _is_long(outcome):
+        try:
+            _write_whole(outcome, folder)
+            names.append(WHOLE)
+            note = f"all of it: {WHOLE}"
+        except OSError as error:
+            note = one_line(error.strerror or type(error).__name__, 40)
+        if outcome.whole is not None:
+            with suppress(OSError):
+                Path(outcome.whole).unlink()
+    faults = _copy(outcome.files, folder, names)
+    return _told(outcome, tuple(names), faults, note)
+
+
+def _told(outcome: Outcome, names: tuple[str, ...], faults: list[str], note: str) -> Outcome:
+    output = outcome.output
+    if output is not None and note:
+        output = where_left_out(cut(output, OUTPUT_LIMIT), note)
+    if output is not None:
+        output = redact(output)
+    if faults:
+        output = "\n".join([output or "", *(f"[not attached: {one}]" for one in faults)])
+    return replace(outcome, files=names, output=output, whole=None)
+
+
+def _write_whole(outcome: Outcome, folder: Path) -> None:
+    """What a person reads, and may be sent: redacted, and whole or not there."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = folder / WHOLE
+    with _source(outcome) as source:
+        try:
+            with os.fdopen(_private(target), "w", encoding="utf-8") as kept:
+                for block in _blocks(source):
+                    kept.write(many_lines(block))
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+
+
+def _source(outcome: Outcome) -> TextIO:
+    if outcome.whole is not None:
+        return open(outcome.whole, encoding="utf-8", errors="replace", newline="")  # noqa: PTH123
+    text = outcome.output or ""
+    over = f"\n[… cut after {LARGEST_OUTPUT:,} characters]\n" if len(text) > LARGEST_OUTPUT else ""
+    return StringIO(text[:LARGEST_OUTPUT] + over, newline="")
+
+
+def _blocks(source: TextIO) -> Iterator[str]:
+    """Whole lines, and no private key in two, so that no secret is cut and shown."""
+    block = ""
+    while data := source.read(_BLOCK):
+        block += data
+        end = block.rfind("\n") + 1
+        opened = block.rfind("-----BEGIN", 0, end)
+        if opened >= 0 and "-----END" not in block[opened:end]:
+            end = opened
+        if not end and len(block) < 4 * _BLOCK:
+            continue
+        yield block[: end or len(block)]
+        block = block[end or len(block) :]
+    yield block
+
+
+def _private(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+
+def _copy(sources: tuple[str, ...], folder: Path, names: list[str]) -> list[str]:
+    """Copy them, and add their ``names``; what could not be."""
     faults = [f"{len(sources) - MOST} more than {MOST} files"] if len(sources) > MOST else []
     for source in sources[:MOST]:
         base = safe_name(Path(source).name)
@@ -84,7 +194,7 @@ def _copy(sources: tuple[str, ...], folder: Path) -> tuple[tuple[str, ...], list
             faults.append(one_line(f"{base}: no name of a file: {error}"))
         else:
             names.append(name)
-    return tuple(names), faults
+    return faults
 
 
 def _copy_one(source: Path, folder: Path, name: str) -> None:
@@ -96,6 +206,5 @@ def _copy_one(source: Path, folder: Path, name: str) -> None:
         if info.st_size > LARGEST:
             raise OSError(f"{info.st_size:,} bytes, more than {LARGEST:,}")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(target, "wb") as kept:  # noqa: PTH123
+        with os.fdopen(_private(folder / name), "wb") as kept:
             shutil.copyfileobj(given, kept)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from acron.abc import Context
 from acron.contain import meant_for_us
 from acron.events import Delivered, Finished, Skipped, Started
-from acron.model import Decision, End, Job, Outcome, Run, RunState
+from acron.model import Decision, Job, Outcome, Run, RunState
 from acron.runtime.claim import Decider
 from acron.runtime.run import Attempt, contain, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable
+    from collections.abc import Collection, Iterable
     from datetime import datetime
 
     from acron.model import Skip
@@ -83,7 +82,7 @@ async def claim(
 
 def start(rt: Runtime, decisions: list[Decision]) -> int:
     """Start every run that was claimed, each in a task of its own; tell of the skips."""
-    started = 0
+    started, closing = 0, rt.attempts.closing
     for decision in decisions:
         job = decision.job
         if job is None:
@@ -96,7 +95,7 @@ def start(rt: Runtime, decisions: list[Decision]) -> int:
             elif run.state is RUNNING:
                 attempt = Attempt(job, run, rt)
                 rt.attempts.start(attempt, run_one_job(rt, attempt))
-                if rt.attempts.closing:  # this claim took too long for the drain to wait for
+                if closing:  # this claim took too long for the drain to wait for
                     attempt.stop(RunState.INTERRUPTED, "acron is shutting down")
                 started += 1
         if decision.skips:
@@ -117,16 +116,18 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
     """
     try:
         try:
-            outcome = await run(rt, attempt)
+            if rt.events.wanted:
+                _tell_of_start(rt, attempt)
+            outcome = await contain(attempt, rt.action_of)
         except GeneratorExit as error:
             # A future that carries one closes all inner frames and surfaces in the outermost.
             if not attempt.in_task():
                 raise  # the loop is gone, and the coroutine is being closed
             outcome = failed(error)
-        if outcome.files:
+        if outcome.output or outcome.files:
             outcome = await rt.files.keep(attempt.run, outcome)
         if outcome.error is None:
-            record(rt, attempt, outcome)
+            rt.recorder.record(attempt, outcome, rt.clock.now())
         else:
             await conclude(rt, attempt, outcome)
     except BaseException as error:
@@ -134,14 +135,13 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
         if meant_for_us(error):
             raise
         rt.pulse.trouble(f"run {attempt.label}", error)
+    finally:
+        attempt.task = None  # whose context holds the attempt: a circle is slow to be freed
 
 
-def run(rt: Runtime, attempt: Attempt) -> Coroutine[Any, Any, Outcome]:
-    """Make one attempt with the action that the job names."""
-    job, claimed = attempt.job, attempt.run
-    if rt.events.wanted:
-        rt.events.emit(Started(claimed.started_at or rt.clock.now(), job, claimed))
-    return contain(attempt, rt.action_of, Context(job, claimed, attempt.report))
+def _tell_of_start(rt: Runtime, attempt: Attempt) -> None:
+    run = attempt.run
+    rt.events.emit(Started(run.started_at or rt.clock.now(), attempt.job, run))
 
 
 async def conclude(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
@@ -149,15 +149,7 @@ async def conclude(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
     tried again, the job may want to judge."""
     if attempt.job.policy.retry is not None:
         outcome = await rt.hooks.judged(attempt, outcome)
-    record(rt, attempt, outcome)
-
-
-def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
-    """Have the end made durable, fenced by the claim's token."""
-    claimed = attempt.run
-    now = rt.clock.now()
-    end = End(run_id=claimed.id, token=claimed.token, finished_at=now, outcome=outcome)
-    rt.recorder.record(attempt, end)
+    rt.recorder.record(attempt, outcome, rt.clock.now())
 
 
 def recorded(rt: Runtime, attempt: Attempt, decision: Decision | None) -> None:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from acron.errors import StoreError
-from acron.targets import expand
+from acron.targets import expand, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from acron.abc import Store
+    from acron.abc import Store, Tell
     from acron.model import Delivery, Run
+
+log = logging.getLogger("acron.deliver")
 
 _LONGEST_WAIT = 5.0
 
 
 class Outbox:
-    """The deliveries of ``run``: ``sending`` are the indices under way, ``timers`` those that
-    wait to be tried again. It lives as long as there is one of either."""
+    """The deliveries of ``run``, by target: ``sending`` are under way, ``timers`` are of those
+    that wait to be tried again. It lives as long as there is one of either.
+
+    Each is marked alone: another process may be sending to another target of the same run."""
 
     def __init__(
         self, store: Store, run: Run, trouble: Callable[[str, BaseException], None]
@@ -30,38 +33,44 @@ class Outbox:
         self._trouble = trouble
         self._lock = asyncio.Lock()
         self.run = run
-        self.sending: set[int] = set()
-        self.timers: dict[int, asyncio.TimerHandle] = {}
+        self.sending: set[str] = set()
+        self.timers: dict[str, asyncio.TimerHandle] = {}
 
     async def expand(self, origin: str | None, homes: Mapping[str, str]) -> None:
         """Give each place a delivery of its own, before anything is sent: a crash in between
         finds the same places."""
         if self.sending or self.timers:
             return  # done already
-        async with self._lock:
-            deliveries = expand(self.run.deliveries, origin, homes)
-            if deliveries != self.run.deliveries:
-                await self._keep(deliveries)
+        if expand(self.run.deliveries, origin, homes) != self.run.deliveries:
+            await self._keep(lambda deliveries: expand(deliveries, origin, homes))
 
-    async def mark(self, index: int, delivery: Delivery) -> None:
-        """Make it durable, however long the store takes to come back."""
-        async with self._lock:
-            deliveries = list(self.run.deliveries)
-            deliveries[index] = delivery
-            await self._keep(tuple(deliveries))
+    async def mark(self, old: Delivery, new: Delivery) -> bool:
+        """Make ``new`` of ``old`` durable, however long the store takes to come back; whether it
+        is. It is not where somebody else has the run now, or was quicker with this delivery."""
 
-    async def _keep(self, deliveries: tuple[Delivery, ...]) -> None:
-        run = replace(self.run, deliveries=deliveries)
+        def change(deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+            return tuple(new if one == old else one for one in deliveries)
+
+        kept = await self._keep(change)
+        if not kept or new not in self.run.deliveries:
+            log.warning("%s to %s: another process sees to it", self.run.id, shown(new.target))
+            return False
+        return True
+
+    async def _keep(self, change: Tell) -> bool:
         wait = 0.1
-        while True:
-            try:
-                await self._store.mark(run)
-                break
-            except StoreError as error:
-                self._trouble(f"cannot mark a delivery of {run.id}", error)
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, _LONGEST_WAIT)
-        self.run = run
+        async with self._lock:
+            while True:
+                try:
+                    kept = await self._store.mark(self.run, change)
+                    break
+                except StoreError as error:
+                    self._trouble(f"cannot mark a delivery of {self.run.id}", error)
+                    await asyncio.sleep(wait)
+                    wait = min(wait * 2, _LONGEST_WAIT)
+            if kept is not None:
+                self.run = kept
+            return kept is not None
 
     def close(self) -> None:
         for timer in self.timers.values():

@@ -58,10 +58,14 @@ class Pulse:
         """What this node says of itself now."""
         return self._describe(self._node)
 
+    @property
+    def beats_now(self) -> bool:
+        """Whether a beat would be the first in a second."""
+        return self._clock.monotonic() - self._beat_at >= BEAT_INTERVAL
+
     async def beat(self, *, force: bool = False) -> None:
         """Tell the store that we live; at most once a second unless forced."""
-        since = self._clock.monotonic() - self._beat_at
-        if not force and since < BEAT_INTERVAL:
+        if not force and not self.beats_now:
             return
         self._beat_at = self._clock.monotonic()
         self._node = replace(self._node, heartbeat_at=self._clock.now())

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextvars import copy_context
 from datetime import timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -31,7 +30,7 @@ from acron.text import cut, is_silent
 from acron.timetable import not_counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from datetime import datetime
 
     from acron.abc import Settle, Store
@@ -172,39 +171,41 @@ def _deliveries(job: Job, ended: Run) -> tuple[Delivery, ...]:
 class Recorder:
     """Gathers ends while a commit is in flight and writes them together.
 
-    ``recorded`` is told of each end once that is durable: the decision that was stored, or None
-    when the end was rejected because the run is not ours. A store that fails is tried again
-    until it takes them: an end is never dropped while the process lives. An end that no
-    transaction can settle is written down as a failure, so that its siblings are not held.
+    ``start`` makes the task that writes. ``recorded`` is told of each end once that is durable:
+    the decision that was stored, or None when the end was rejected because the run is not ours.
+    A store that fails is tried again until it takes them: an end is never dropped while the
+    process lives. An end that no transaction can settle is written down as a failure, so that
+    its siblings are not held.
     """
 
     def __init__(
         self,
         store: Store,
+        start: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
         trouble: Callable[[str, BaseException], None],
         recorded: Callable[[Attempt, Decision | None], None],
     ) -> None:
         self._store = store
+        self._start = start
         self._trouble = trouble
         self._recorded = recorded
         self._attempts: list[Attempt] = []  # that have ended, and their ends beside them
         self._ends: list[End] = []
-        self._context = copy_context()  # what a job puts into its own is not for its siblings
         self.writer: asyncio.Task[None] | None = None
         self._closed = self._refused = False
 
-    def record(self, attempt: Attempt, end: End) -> None:
-        """Have the end of ``attempt`` written with the next commit; after ``close``, refuse it:
-        the store is closed too, and what lives next settles the run."""
+    def record(self, attempt: Attempt, outcome: Outcome, at: datetime) -> None:
+        """Have the end of ``attempt`` written with the next commit, fenced by the claim's token;
+        after ``close``, refuse it: the store is closed too, and what lives next settles the run."""
         if self._closed:
             self._refuse(attempt)
             return
+        run = attempt.run
+        end = End(run_id=run.id, token=run.token, finished_at=at, outcome=outcome)
         self._attempts.append(attempt)
         self._ends.append(end)
         if self.writer is None:
-            self.writer = asyncio.get_running_loop().create_task(
-                self._write(), name="acron-recorder", context=self._context
-            )
+            self.writer = self._start(self._write(), "acron-recorder")
 
     def _refuse(self, attempt: Attempt) -> None:
         if not self._refused:
@@ -219,8 +220,12 @@ class Recorder:
                 attempts, self._attempts = self._attempts, []
                 ends, self._ends = self._ends, []
                 decisions = await self._commit(ends)
+                recorded = self._recorded
                 for attempt, decision in zip(attempts, decisions, strict=True):
-                    self._tell(attempt, decision)
+                    try:
+                        recorded(attempt, decision)
+                    except Exception as error:  # noqa: BLE001 (the other runs have ended too)
+                        self._trouble(f"end of {attempt.label}", error)
                 attempts = []
         finally:
             self.writer = None
@@ -268,12 +273,16 @@ class Recorder:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
 
+    def refuse(self) -> None:
+        """Take no further ends."""
+        self._closed = True
+
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 (a bound, not a deadline)
         """Let what waits be written, for at most ``timeout`` seconds. What ends later, a straggler
         that swallowed its cancellation, is refused: nothing could ever write it."""
         if self.writer is not None:
             await asyncio.wait({self.writer}, timeout=timeout)
-        self._closed = True
+        self.refuse()
         if (writer := self.writer) is not None:
             log.error("%d ends could not be recorded in %g s", len(self._ends), timeout)
             writer.cancel()

@@ -7,7 +7,10 @@ from contextvars import ContextVar
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
-from acron.abc import Output
+from msgspec import Struct
+from msgspec.structs import replace
+
+from acron.abc import Context, Output
 from acron.contain import text_of
 from acron.model import Outcome, RunState, SkipReason, error_name
 from acron.text import one_line
@@ -15,7 +18,7 @@ from acron.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from acron.abc import Action, Context
+    from acron.abc import Action
     from acron.model import Job, Run
 
     #: Calls a registered function, sync or async, with those of the values that it takes.
@@ -59,39 +62,24 @@ class Phase(Enum):
 WAITING, RUNNING, DONE = Phase  # an enum's member costs a look-up each time
 
 
-class Attempt:
+class Attempt(Struct, eq=False):
     """A claimed run that is going on in ``task``.
 
     ``stop`` asks it to end: it is cancelled, and after ``CLEANUP`` seconds given up by
     ``give_up``: a coroutine that swallows cancellation cannot hold anything up.
     """
 
-    __slots__ = (
-        "_heard_at",
-        "_idle",
-        "_keeper",
-        "_timer",
-        "abandoned",
-        "error",
-        "job",
-        "phase",
-        "run",
-        "stopped",
-        "task",
-    )
-
-    def __init__(self, job: Job, run: Run, keeper: Keeper) -> None:
-        self.job = job
-        self.run = run
-        self.task: asyncio.Task[None] | None = None
-        self.phase = WAITING
-        self.stopped: Outcome | None = None
-        self.abandoned = False
-        self.error: BaseException | None = None  # what it raised, for ``Retry.when``
-        self._keeper = keeper
-        self._timer: asyncio.TimerHandle | None = None
-        self._idle: asyncio.TimerHandle | None = None
-        self._heard_at = 0.0
+    job: Job
+    run: Run
+    _keeper: Keeper
+    task: asyncio.Task[None] | None = None
+    phase: Phase = WAITING
+    stopped: Outcome | None = None
+    abandoned: bool = False
+    error: BaseException | None = None  # what it raised, for ``Retry.when``
+    _timer: asyncio.TimerHandle | None = None
+    _idle: asyncio.TimerHandle | None = None
+    _heard_at: float = 0.0
 
     @property
     def label(self) -> str:
@@ -132,7 +120,8 @@ class Attempt:
     def end(self) -> None:
         """People's code is over: what stops it from now on comes too late."""
         self.phase = DONE
-        self._disarm()
+        if self._timer is not None or self._idle is not None:
+            self._disarm()
 
     def report(self, done: float, total: float | None, note: str) -> None:
         """What ``ctx.progress`` calls."""
@@ -179,9 +168,7 @@ class Attempt:
         return True
 
 
-async def contain(
-    attempt: Attempt, action_of: Callable[[Job], Action], context: Context
-) -> Outcome:
+async def contain(attempt: Attempt, action_of: Callable[[Job], Action]) -> Outcome:
     """The top frame of people's code: whatever it raises is the outcome of this run alone.
 
     ``SystemExit`` and ``KeyboardInterrupt`` would end the loop if they left the task. A
@@ -196,6 +183,7 @@ async def contain(
     try:
         job = attempt.job
         policy = job.policy
+        context = Context(job, attempt.run, attempt.report)
         prepared = policy.still_relevant is not None or policy.before is not None
         if prepared and not await attempt.ready(context):
             attempt.end()
@@ -206,21 +194,19 @@ async def contain(
         attempt.end()
         _uncancel()
         if attempt.stopped is not None:
-            return _stopped(attempt.stopped, getattr(error.__cause__, "output", None))
+            return _said(attempt.stopped, getattr(error.__cause__, "output", None))
         if attempt.job.policy.retry is not None:
             attempt.error = error
         return failed(error)
     attempt.end()
     if attempt.stopped is not None:
         _uncancel()
-        return _stopped(attempt.stopped, output)
+        return _said(attempt.stopped, output)
     if output is None:
         return SILENT
     if not isinstance(output, str):
         return failed(TypeError(f"the action gave {type(output).__name__}, not text"))
-    if isinstance(output, Output):
-        return Outcome(state=RunState.SUCCEEDED, output=str(output), files=output.files)
-    return Outcome(state=RunState.SUCCEEDED, output=output)
+    return _said(Outcome(state=RunState.SUCCEEDED), output)
 
 
 def failed(error: BaseException) -> Outcome:
@@ -235,18 +221,15 @@ def failed(error: BaseException) -> Outcome:
         text = text.partition(": ")[2] or text
     if isinstance(error, asyncio.CancelledError):
         text = f"the job was cancelled by itself or its host ({text})"
-    return Outcome(
-        state=RunState.FAILED,
-        output=output if carries_output else None,
-        error=one_line(text),
-        raised=tuple(error_name(kind) for kind in type(error).__mro__[:-1]),
-    )
+    raised = tuple(error_name(kind) for kind in type(error).__mro__[:-1])
+    return _said(Outcome(state=RunState.FAILED, error=one_line(text), raised=raised), output)
 
 
-def _stopped(outcome: Outcome, output: object) -> Outcome:
-    if not isinstance(output, str):
-        return outcome
-    return Outcome(state=outcome.state, error=outcome.error, output=output)
+def _said(outcome: Outcome, output: object) -> Outcome:
+    """``outcome`` with the output that an action gave."""
+    if isinstance(output, Output):
+        return replace(outcome, output=str(output), files=output.files, whole=output.whole)
+    return replace(outcome, output=output) if isinstance(output, str) else outcome
 
 
 def _uncancel() -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from acron.errors import NodeNotFound
 
 if TYPE_CHECKING:
-    from acron.abc import Store
+    from collections.abc import Collection, Mapping
+
+    from acron.abc import Action, Store
     from acron.model import Node
     from acron.runtime import Runtime
 
@@ -26,16 +28,26 @@ class Standing:
     """A request to drain, seen; and newer code of the same app, to which this node leaves what
     the app declares (``declared``, in the words of ``ActionSpec.needs``) while it lives."""
 
-    def __init__(self, rt: Runtime, declared: frozenset[str]) -> None:
+    def __init__(
+        self, rt: Runtime, actions: Mapping[str, Action], declared: frozenset[str]
+    ) -> None:
         self.drain_requested = False
         self.why = ""
         self._rt = rt
+        self._actions = actions
         self._declared = declared
         self._looked_at = float("-inf")
 
     @property
-    def left_to_others(self) -> frozenset[str]:
-        return self._declared if self.why else frozenset()
+    def can_run(self) -> Collection[str]:
+        """What the actions offer, asked anew, but for what is left to others."""
+        offered: set[str] = set()
+        for name, action in self._actions.items():
+            try:
+                offered.update(action.offers())
+            except BaseException as error:  # noqa: BLE001 (a stranger's action stops no sibling)
+                self._rt.pulse.trouble(f"action {name} cannot say what it offers", error)
+        return offered - self._declared if self.why else offered
 
     async def look_soon(self) -> None:
         """``look``, if the last one is some time ago."""

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from acron.model import Decision, Due, End, Job, Run, RunState
 from acron.stores.agenda import Agenda
-from acron.stores.dead import DIED, adopted, inherited, removal
+from acron.stores.dead import DIED, adopted, inherited, is_of_claim, removal
 from acron.stores.index import Index, only_progressed, relocated
 from acron.stores.lanes import Lanes, is_news, rank
 from acron.stores.ledger import PENDING, RUNNING, Ledger
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
-    from acron.abc import Change, Decide, Settle
+    from acron.abc import Change, Decide, Settle, Tell
     from acron.stores.agenda import Queue, Row
 
 #: Stale rows that the agenda may hold, beyond one for each job, before it is swept.
@@ -149,10 +149,9 @@ class Book(Ledger):
                 left.append((queue, row))
                 continue
             key = job.policy.key
-            live: tuple[Run, ...] = ()
-            if job_id in opened or key is not None:
-                standing = lanes.seen(job_id, key, self.standing(job_id, key))
-                live = tuple([one for one in standing if one.live])
+            alone = key is None and job_id not in opened
+            standing = () if alone else lanes.seen(job_id, key, self.standing(job_id, key))
+            live = tuple([one for one in standing if one.live]) if standing else ()
             decision = decide(Due(job, run, live), mint)
             if decision is None:
                 left.append((queue, row))
@@ -160,11 +159,9 @@ class Book(Ledger):
             decided.add(job_id)
             ids.append(job_id)
             decisions.append(decision)
-            lanes.note_keyed(decision)
-            after = decision.job
-            if (run_id or (after is not None and after.due_at is not None)) and _still_due(
-                decision, row
-            ):
+            if run_id or not alone:
+                lanes.note_keyed(decision)
+            if _still_due(decision, run_id, due_at):
                 left.append((queue, row))
             if len(ids) >= limit:
                 break
@@ -208,7 +205,8 @@ class Book(Ledger):
             job = touched[job_id] if job_id in touched else jobs.get(job_id)
             decision = settle(job, run, end, mint)
             ended.add(run_id)
-            touched[job_id] = job = decision.job
+            if decision.job is not job:
+                touched[job_id] = job = decision.job
             changes.ids.append(job_id)
             changes.decisions.append(decision)
             results.append(decision)
@@ -255,18 +253,12 @@ class Book(Ledger):
         changes.ids.append(run.job_id)
         changes.decisions.append(Decision(job, (adopted(run, node),)))
 
-    def mark(self, run: Run) -> Changes | None:
+    def mark(self, run: Run, change: Tell) -> tuple[Changes | None, Run | None]:
         stored = self.runs.get(run.id)
-        if (
-            stored is None
-            or not stored.state.ended
-            or stored.token != run.token
-            or stored.node != run.node
-            or stored.deliveries == run.deliveries
-        ):
-            return None
-        marked = replace(stored, deliveries=run.deliveries)
-        return self._one_run(marked, news=False)
+        if stored is None or not is_of_claim(stored, run):
+            return None, None
+        marked = replace(stored, deliveries=change(stored.deliveries))
+        return (None if marked == stored else self._one_run(marked, news=False)), marked
 
     def request_cancel(self, run_id: str, now: datetime) -> tuple[Changes | None, Run | None]:
         run = self.run(run_id)
@@ -333,7 +325,7 @@ class Book(Ledger):
     def take_in(self, jobs: Iterable[Job], token: int) -> None:
         """``apply`` for very many jobs and nothing else. Agenda and indices are built when they
         are asked for: whoever only reads a file never needs them."""
-        self.jobs.update([(job.id, job) for job in jobs])
+        self.jobs.update({job.id: job for job in jobs})
         self.index.forget()
         self.sweep()
         self.token = max(self.token, token)
@@ -402,9 +394,8 @@ class Book(Ledger):
         return list(found.values())
 
 
-def _still_due(decision: Decision, row: Row) -> bool:
-    """Whether ``row`` is as due after the decision about it as before."""
-    due_at, _, _, run_id = row
+def _still_due(decision: Decision, run_id: str, due_at: datetime) -> bool:
+    """Whether that row is as due after the decision about it as before."""
     if not run_id:
         return decision.job is not None and decision.job.due_at == due_at
     return run_id not in decision.dropped and all(

@@ -16,18 +16,29 @@ if TYPE_CHECKING:
     from acron.model import End, Job
 
 _UNSENT = frozenset({"pending", "sending"})
+_UNTOLD = frozenset({"failed", "unknown"})
 #: How a run ends whose process is gone.
 DIED = Outcome(state=RunState.UNKNOWN, error="the process died")
 
 
+def states_of(run: Run) -> list[str]:
+    """How its deliveries stand."""
+    return [one.state for one in run.deliveries]
+
+
 def is_unsent(run: Run) -> bool:
     """Whether it has ended with deliveries that somebody must still see to."""
-    return run.state.ended and any(one.state in _UNSENT for one in run.deliveries)
+    return run.state.ended and not _UNSENT.isdisjoint(states_of(run))
 
 
-def is_pending(run: Run) -> bool:
-    """Whether something of it is to be sent, and nobody is doing so."""
-    return any(one.state == "pending" for one in run.deliveries)
+def is_untold(run: Run) -> bool:
+    """Whether it has ended and somebody was not told of it, or may not have been."""
+    return run.state.ended and not _UNTOLD.isdisjoint(states_of(run))
+
+
+def is_of_claim(stored: Run, run: Run) -> bool:
+    """Whether the deliveries of ``stored`` are still in the hands that ``run`` was in."""
+    return stored.state.ended and (stored.token, stored.node) == (run.token, run.node)
 
 
 def removal(runs: Iterable[Run], now: datetime) -> Decision:
@@ -61,6 +72,7 @@ def inherited(settle: Settle, heir: str | None) -> Settle:
 def adopted(run: Run, heir: str) -> Run:
     """An ended run whose deliveries ``heir`` takes over; what was being sent may have arrived."""
     deliveries = tuple(
-        replace(one, state="unknown") if one.state == "sending" else one for one in run.deliveries
+        replace(one, state="unknown", sender=None) if one.state == "sending" else one
+        for one in run.deliveries
     )
     return replace(run, node=heir, deliveries=deliveries)

@@ -6,6 +6,7 @@ A commit costs the same for one as for many, and each caller is told when his pa
 from __future__ import annotations
 
 from collections import deque
+from contextvars import Context
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -53,7 +54,8 @@ class Group(Generic[W]):
             self._rounds += short
         if short:
             # Not awaited: it is for all whose parts it does, and raises nothing.
-            self._loop.run_in_executor(self._executor, self._round).add_done_callback(_tell)
+            round_ = self._loop.run_in_executor(self._executor, self._round)
+            round_.add_done_callback(_tell, context=Context())  # of none of them
         return await done
 
     def _round(self) -> list[tuple[asyncio.Future[Any], Done]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from acron.abc import Change, Decide, Settle
+    from acron.abc import Change, Decide, Settle, Tell
     from acron.model import Decision, End, Job, Node, Run, RunState, Skip
     from acron.stores.files import Stamp
 
@@ -297,8 +297,8 @@ class JsonFileStore(LocalStore):
 
         return await self._do(recover)
 
-    async def mark(self, run: Run) -> None:
-        await self._do(lambda: self._transact(None, lambda book: (book.mark(run), None)))
+    async def mark(self, run: Run, change: Tell) -> Run | None:
+        return await self._do(lambda: self._transact(None, lambda book: book.mark(run, change)))
 
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
         return await self._do(
@@ -325,9 +325,6 @@ class JsonFileStore(LocalStore):
 
     async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
         return await self._do(lambda: self._ask(lambda book: book.deliveries(state, limit)))
-
-    async def unsent(self) -> list[Run]:
-        return await self._do(lambda: self._ask(lambda book: book.unsent_of(self._nodes.own)))
 
     async def prune(self, before: datetime, keep: int) -> int:
         return await self._do(lambda: self._transact(None, lambda book: book.prune(before, keep)))

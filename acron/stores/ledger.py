@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from acron.model import RunState
-from acron.stores.dead import is_pending, is_unsent
+from acron.stores.dead import is_unsent, is_untold, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,8 +24,9 @@ class Ledger:
 
     __slots__ = (
         "_ends_from",
-        "_history",
+        "_fresh",
         "_newest",
+        "_of_job",
         "_skips_of",
         "_sorted",
         "lanes",
@@ -34,6 +35,7 @@ class Ledger:
         "runs",
         "skips",
         "unsent",
+        "untold",
     )
 
     def __init__(self) -> None:
@@ -42,12 +44,14 @@ class Ledger:
         self.open: dict[str, dict[str, Run]] = {}  # pending and running, by job
         self.lanes: dict[str, dict[str, Run]] = {}  # the same, by key
         self.unsent: dict[str, Run] = {}  # ended, with deliveries to make
+        self.untold: dict[str, Run] = {}  # ended, with deliveries that failed, or may have
         self.skips: list[Skip] = []  # oldest first
         self._skips_of: dict[str, list[Skip]] = {}  # the same, by job
         #: Ids in ``runs``, by job; a tuple while there is one, which the collector lets go of.
-        self._history: dict[str, tuple[str] | list[str]] = {}
-        self._newest = 0  # the largest token in ``runs``
+        self._of_job: dict[str, tuple[str] | list[str]] = {}
+        self._newest = 0  # the largest token of them
         self._sorted = True  # whether ``runs`` is in the order of tokens
+        self._fresh: list[str] = []  # ids in ``runs`` that these know nothing of yet
         self._ends_from: datetime | None = None  # no run in ``runs`` has ended before that
 
     def run(self, run_id: str) -> Run | None:
@@ -68,7 +72,7 @@ class Ledger:
         return found[: max(limit, 0)]
 
     def _runs_of(self, job_id: str) -> Iterator[Run]:
-        for run_id in self._history.get(job_id, ()):
+        for run_id in self._history().get(job_id, ()):
             yield self.runs[run_id]
         for run in self.open.get(job_id, {}).values():
             if run.state is PENDING:
@@ -76,6 +80,7 @@ class Ledger:
 
     def _in_order(self) -> Iterator[Run]:
         """What was claimed, newest first."""
+        self._history()
         if not self._sorted:
             self.runs = dict(sorted(self.runs.items(), key=lambda item: _newness(item[1])))
             self._sorted = True
@@ -92,20 +97,14 @@ class Ledger:
 
     def deliveries(self, state: str | None, limit: int) -> list[Run]:
         """See ``Store.deliveries``."""
-        told = (
-            run
-            for run in self._in_order()
-            if run.deliveries
-            and run.state.ended
-            and (state is None or any(one.state == state for one in run.deliveries))
-        )
-        return list(islice(told, max(limit, 0)))
-
-    def unsent_of(self, node: str | None) -> list[Run]:
-        """See ``Store.unsent``."""
-        mine = [run for run in self.unsent.values() if run.node == node and is_pending(run)]
-        mine.sort(key=_newness)
-        return mine if node is not None else []
+        runs: Iterable[Run]
+        if state in {None, "delivered", "unverified"}:  # what most are
+            runs = (run for run in self._in_order() if run.deliveries and run.state.ended)
+        else:
+            rare = self.unsent if state in {"pending", "sending"} else self.untold
+            runs = sorted(rare.values(), key=_newness, reverse=True)
+        found = (run for run in runs if state is None or state in states_of(run))
+        return list(islice(found, max(limit, 0)))
 
     def standing(self, job_id: str, key: str | None) -> Iterable[Run]:
         """The open runs of a job and of its key, each once."""
@@ -126,30 +125,35 @@ class Ledger:
         opened = self.open.get(job_id)
         if run.key is not None:
             self._keep_lane(run.key, run)
-        waits = state is PENDING
-        if waits:
-            self.pending[run_id] = run
-        else:
-            if run_id not in self.runs:
-                self._begin(run)
-            self.runs[run_id] = run
-        if waits or state is RUNNING:
+        if state is RUNNING or state is PENDING:
             if opened is None:
                 self.open[job_id] = {run_id: run}
             else:
                 opened[run_id] = run
-            return waits
-        if opened is not None and opened.pop(run_id, None) is not None and not opened:
-            del self.open[job_id]
-        first, end = self._ends_from, run.finished_at
-        if end is not None and (first is None or end < first):
-            self._ends_from = end
-        if run.deliveries or self.unsent:
-            if is_unsent(run):
-                self.unsent[run_id] = run
-            else:
-                self.unsent.pop(run_id, None)
+            if state is PENDING:
+                self.pending[run_id] = run
+                return True
+        else:
+            if opened is not None and opened.pop(run_id, None) is not None and not opened:
+                del self.open[job_id]
+            first, end = self._ends_from, run.finished_at
+            if end is not None and (first is None or end < first):
+                self._ends_from = end
+            if run.deliveries:
+                self._keep_told(run)
+        if run_id not in self.runs:  # claimed, or ended unclaimed: it waits no more
+            self._fresh.append(run_id)
+            if self.pending:
+                self.pending.pop(run_id, None)
+        self.runs[run_id] = run
         return False
+
+    def _keep_told(self, run: Run) -> None:
+        for place, is_there in ((self.unsent, is_unsent(run)), (self.untold, is_untold(run))):
+            if is_there:
+                place[run.id] = run
+            else:
+                place.pop(run.id, None)
 
     def _keep_lane(self, key: str, run: Run) -> None:
         lane = self.lanes.setdefault(key, {})
@@ -164,19 +168,24 @@ class Ledger:
         """It never was: its occurrence is a skip."""
         run = self.pending.pop(run_id, None)
         if run is None:
+            history = self._history()
             run = self.runs.pop(run_id, None)
             if run is None:
                 return
-            history = [one for one in self._history[run.job_id] if one != run_id]
-            if history:
-                self._history[run.job_id] = history
+            left = [one for one in history[run.job_id] if one != run_id]
+            if left:
+                history[run.job_id] = left
             else:
-                del self._history[run.job_id]
-        self.unsent.pop(run_id, None)
+                del history[run.job_id]
+        self._drop_told(run_id)
         for index, of in ((self.open, run.job_id), (self.lanes, run.key)):
             group = {} if of is None else index.get(of, {})
             if group.pop(run_id, None) is not None and not group and of is not None:
                 del index[of]
+
+    def _drop_told(self, run_id: str) -> None:
+        self.unsent.pop(run_id, None)
+        self.untold.pop(run_id, None)
 
     def _keep_skips(self, skips: Iterable[Skip]) -> None:
         for skip in skips:
@@ -187,33 +196,37 @@ class Ledger:
             else:
                 mine.append(skip)
 
-    def _begin(self, run: Run) -> None:
-        """It was claimed, or ended unclaimed: it waits no more."""
-        if self.pending:
-            self.pending.pop(run.id, None)
-        history = self._history.get(run.job_id)
-        if history is None:
-            self._history[run.job_id] = (run.id,)
-        elif isinstance(history, list):
-            history.append(run.id)
-        else:
-            self._history[run.job_id] = [*history, run.id]
-        if run.token <= self._newest:
-            self._sorted = False
-        else:
-            self._newest = run.token
+    def _history(self) -> dict[str, tuple[str] | list[str]]:
+        """Ids in ``runs``, by job, oldest first; brought up to date when asked for."""
+        of_job = self._of_job
+        for run_id in self._fresh:
+            run = self.runs[run_id]
+            ids = of_job.get(run.job_id)
+            if ids is None:
+                of_job[run.job_id] = (run_id,)
+            elif isinstance(ids, list):
+                ids.append(run_id)
+            else:
+                of_job[run.job_id] = [*ids, run_id]
+            if run.token <= self._newest:
+                self._sorted = False
+            else:
+                self._newest = run.token
+        self._fresh.clear()
+        return of_job
 
     def _forget(self, before: datetime, keep: int) -> None:
         gone = list(self._old_runs(before, keep))
+        history = self._history()
         for run in gone:
             del self.runs[run.id]
-            self.unsent.pop(run.id, None)
+            self._drop_told(run.id)
         for job_id in {run.job_id for run in gone}:
-            left = [one for one in self._history[job_id] if one in self.runs]
+            left = [one for one in history[job_id] if one in self.runs]
             if left:
-                self._history[job_id] = left
+                history[job_id] = left
             else:
-                del self._history[job_id]
+                del history[job_id]
         if self._ends_from is not None and self._ends_from < before:
             self._ends_from = before
         kept, self.skips, self._skips_of = self._kept_skips(before, keep), [], {}
@@ -222,7 +235,7 @@ class Ledger:
     def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
         runs = self.runs
         some_old = self._ends_from is not None and self._ends_from < before
-        for run_ids in self._history.values():
+        for run_ids in self._history().values():
             if len(run_ids) <= keep and not some_old:
                 continue  # the common case, every hour, of however many runs
             ended = [run for one in run_ids if (run := runs[one]).state is not RUNNING]

@@ -41,6 +41,7 @@ class LocalStore(Store):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = News()
         self._busy = 0  # transactions under way
+        self._dropped = False
         self._place(path)
 
     @abstractmethod
@@ -65,6 +66,7 @@ class LocalStore(Store):
     async def open(self, now: datetime, node: Node | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._news = News()
+        self._dropped = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="acron-store")
         try:
             await self._do(lambda: self._open_real(now, node))
@@ -91,6 +93,18 @@ class LocalStore(Store):
         await asyncio.wait({last}, timeout=_CLOSE_WAIT)
         executor.shutdown(wait=False)
 
+    def drop(self) -> None:
+        """What the system does when a process is killed: its files and locks are let go, and what
+        waits for its turn never happens. A transaction under way becomes durable first; blocks
+        for as long as that takes. Raises TimeoutError after 5 s."""
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        self._dropped = True
+        last = executor.submit(self._let_go)
+        executor.shutdown(wait=False)
+        last.result(_CLOSE_WAIT)
+
     async def _do(self, work: Callable[[], T]) -> T:
         """The one way in: ``work`` in the store's thread, its failures as StoreError."""
         self._check_open()
@@ -107,6 +121,8 @@ class LocalStore(Store):
             raise StoreUnavailable("the store is not open", address=self.address)
 
     def _guarded(self, work: Callable[[], T]) -> T:
+        if self._dropped:
+            raise StoreUnavailable("its process was killed", address=self.address)
         try:
             return work()
         except Exception as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from acron.abc import Change, Decide, Settle
+    from acron.abc import Change, Decide, Settle, Tell
     from acron.model import Decision, End, Job, Node, Run, RunState, Skip
     from acron.stores.book import Changes
 
@@ -31,6 +31,7 @@ class MemoryStore(Store):
         self._nodes: dict[str, Node] = {}
         self._node: str | None = None
         self._opened = False
+        self.at_once = type(self) is MemoryStore  # what is made of it may wait
 
     @property
     def address(self) -> str:
@@ -44,6 +45,10 @@ class MemoryStore(Store):
             self._nodes[node.id] = replace(node, alive=True)
 
     async def close(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        """The process that had it open is gone."""
         self._opened = False
         if self._node is not None:
             self._nodes[self._node] = replace(self._nodes[self._node], alive=False)
@@ -125,8 +130,10 @@ class MemoryStore(Store):
         known = self._nodes.get(node)
         return known is None or not known.alive
 
-    async def mark(self, run: Run) -> None:
-        self._apply(self._ready().mark(run))
+    async def mark(self, run: Run, change: Tell) -> Run | None:
+        changes, marked = self._ready().mark(run, change)
+        self._apply(changes)
+        return marked
 
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
         changes, run = self._ready().request_cancel(run_id, now)
@@ -151,9 +158,6 @@ class MemoryStore(Store):
 
     async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
         return self._ready().deliveries(state, limit)
-
-    async def unsent(self) -> list[Run]:
-        return self._ready().unsent_of(self._node)
 
     async def prune(self, before: datetime, keep: int) -> int:
         changes, count = self._ready().prune(before, keep)

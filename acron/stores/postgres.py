@@ -17,7 +17,7 @@ from acron.stores import postgres_jobs as jobs
 from acron.stores import postgres_ledger as ledger
 from acron.stores import postgres_node as nodes
 from acron.stores import postgres_work as work
-from acron.stores.dead import is_pending
+from acron.stores.dead import is_of_claim
 from acron.stores.lanes import is_news
 from acron.stores.news import News
 from acron.stores.postgres_link import Doubt, Link, Mark, Target
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from datetime import datetime
 
-    from acron.abc import Change, Decide, Settle
+    from acron.abc import Change, Decide, Settle, Tell
     from acron.model import End, Job, Node, Run, Skip
     from acron.scans import DueRow
     from acron.stores.postgres_link import Connection
@@ -330,24 +330,21 @@ class PostgresStore(Store):
             self._news.tell()
         return decisions
 
-    async def mark(self, run: Run) -> None:
-        async def step(rows: Rows) -> None:
+    async def mark(self, run: Run, change: Tell) -> Run | None:
+        async def step(rows: Rows) -> Run | None:
             await rows.lock_ended(run.id)
             stored = rows.ended.get(run.id)
-            if stored is None or stored.token != run.token:
-                return
-            if ledger.begins(stored, run):
+            if stored is None or not is_of_claim(stored, run):
+                return None
+            marked = replace(stored, deliveries=change(stored.deliveries))
+            if ledger.begins(stored, marked):
                 self._fence()
-                if stored.node != run.node:
-                    message = f"the deliveries of {run.id} are in the hands of another node"
-                    raise StoreUnavailable(message, address=self.address)
-            if stored.node == run.node and stored.deliveries != run.deliveries:
+            if marked != stored:
                 await rows.reserve(0)
-                await rows.store(
-                    [run.job_id], [Decision(None, (replace(stored, deliveries=run.deliveries),))]
-                )
+                await rows.store([run.job_id], [Decision(None, (marked,))])
+            return marked
 
-        await self._transact(step)
+        return await self._transact(step)
 
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
         async def step(rows: Rows) -> Run | None:
@@ -384,12 +381,6 @@ class PostgresStore(Store):
     async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
         rows = await self._link.ask(lambda one: ledger.deliveries(one, state, limit))
         return [self._read(read_run, data) for (data,) in rows]
-
-    async def unsent(self) -> list[Run]:
-        own = None if self._lease is None else self._lease.node.id
-        rows = await self._link.ask(lambda one: ledger.unsent(one, own))
-        found = [self._read(read_run, data) for (data,) in rows]
-        return [run for run in found if is_pending(run)]
 
     async def prune(self, before: datetime, keep: int) -> int:
         async def step(rows: Rows) -> int:

@@ -7,8 +7,8 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from acron.errors import StoreCorrupt, StoreError
+from acron.model import DELIVERY_STATES
 from acron.stores import sqlite_prune, sqlite_work
-from acron.stores.dead import is_pending
 from acron.stores.files import Files
 from acron.stores.group import Done, Group
 from acron.stores.lanes import rank
@@ -16,7 +16,7 @@ from acron.stores.local import POLL, LocalStore
 from acron.stores.lock import WAIT
 from acron.stores.nodes import NodeFiles
 from acron.stores.sqlite_file import DatabaseFile
-from acron.stores.sqlite_rows import OPEN, OVERDUE, UNSENT, Reader, micros
+from acron.stores.sqlite_rows import OPEN, OVERDUE, Reader, micros
 from acron.stores.sqlite_write import Transaction
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from acron.abc import Change, Decide, Settle
+    from acron.abc import Change, Decide, Settle, Tell
     from acron.model import Decision, End, Job, Node, Run, RunState, Skip
 
 T = TypeVar("T")
@@ -264,8 +264,8 @@ class SqliteStore(LocalStore):
         await self._ask(lambda reader: nodes.clean(set(sqlite_work.nodes_at_work(reader))))
         return decisions
 
-    async def mark(self, run: Run) -> None:
-        await self._change(lambda tx: sqlite_work.mark(tx, run))
+    async def mark(self, run: Run, change: Tell) -> Run | None:
+        return await self._change(lambda tx: sqlite_work.mark(tx, run, change))
 
     async def request_cancel(self, run_id: str, now: datetime) -> Run | None:
         return await self._change(lambda tx: sqlite_work.request_cancel(tx, run_id, now))
@@ -301,21 +301,13 @@ class SqliteStore(LocalStore):
         )
 
     async def deliveries(self, state: str | None = None, limit: int = 100) -> list[Run]:
+        if state not in {None, *DELIVERY_STATES}:
+            return []
         where = "INDEXED BY runs_told WHERE told IS NOT NULL"
-        values: tuple[Any, ...] = (max(limit, 0),)
-        if state is not None:
-            where += " AND instr(told, ?) > 0"
-            values = (f" {state} ", *values)
-        return await self._ask(
-            lambda reader: reader.runs(where, values, "ORDER BY token DESC, id DESC LIMIT ?")
-        )
-
-    async def unsent(self) -> list[Run]:
-        where = f"{UNSENT} AND node = ?"
-        found = await self._ask(
-            lambda reader: reader.runs(where, (self._nodes.own,), "ORDER BY token, id")
-        )
-        return [run for run in found if is_pending(run)]
+        if state is not None:  # in the words of its index
+            where = f"INDEXED BY runs_told_{state} WHERE instr(told, ' {state} ') > 0"
+        end, asked = "ORDER BY token DESC, id DESC LIMIT ?", (max(limit, 0),)
+        return await self._ask(lambda reader: reader.runs(where, asked, end))
 
     async def prune(self, before: datetime, keep: int) -> int:
         """In many transactions, so that claims come in between."""

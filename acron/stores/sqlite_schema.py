@@ -63,6 +63,12 @@ CREATE INDEX runs_pending ON runs (due_at, rank, job_id, id) WHERE state = 'pend
 CREATE INDEX runs_lane ON runs (key)
     WHERE key IS NOT NULL AND state IN ('pending', 'running');
 CREATE INDEX runs_told ON runs (token, id, told) WHERE told IS NOT NULL;
+CREATE INDEX runs_told_pending ON runs (token, id) WHERE instr(told, ' pending ') > 0;
+CREATE INDEX runs_told_sending ON runs (token, id) WHERE instr(told, ' sending ') > 0;
+CREATE INDEX runs_told_delivered ON runs (token, id) WHERE instr(told, ' delivered ') > 0;
+CREATE INDEX runs_told_unverified ON runs (token, id) WHERE instr(told, ' unverified ') > 0;
+CREATE INDEX runs_told_failed ON runs (token, id) WHERE instr(told, ' failed ') > 0;
+CREATE INDEX runs_told_unknown ON runs (token, id) WHERE instr(told, ' unknown ') > 0;
 CREATE INDEX runs_unsent ON runs (node) WHERE unsent = 1;
 CREATE INDEX runs_finished ON runs (finished_at) WHERE finished_at IS NOT NULL;
 

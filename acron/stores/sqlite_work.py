@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from acron.model import Decision, Due, End, RunState
-from acron.stores.dead import DIED, adopted, inherited, removal
+from acron.stores.dead import DIED, adopted, inherited, is_of_claim, removal
 from acron.stores.lanes import Lanes, is_news
 from acron.stores.sqlite_rows import OPEN, UNSENT
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-    from acron.abc import Change, Decide, Settle
+    from acron.abc import Change, Decide, Settle, Tell
     from acron.model import Job, Run
     from acron.stores.sqlite_rows import Reader, Row
     from acron.stores.sqlite_write import Transaction
@@ -141,12 +141,15 @@ def nodes_at_work(reader: Reader) -> set[str]:
     return reader.nodes(_RUNNING) | reader.nodes(UNSENT)
 
 
-def mark(tx: Transaction, run: Run) -> None:
+def mark(tx: Transaction, run: Run, change: Tell) -> Run | None:
     """Only the deliveries, and only of that very claim."""
     for stored in tx.runs("WHERE token = ? AND id = ?", (run.token, run.id)):
-        same_claim = stored.state.ended and stored.node == run.node
-        if same_claim and stored.deliveries != run.deliveries:
-            tx.keep_run(replace(stored, deliveries=run.deliveries))
+        if is_of_claim(stored, run):
+            marked = replace(stored, deliveries=change(stored.deliveries))
+            if marked != stored:
+                tx.keep_run(marked)
+            return marked
+    return None
 
 
 def request_cancel(tx: Transaction, run_id: str, now: datetime) -> Run | None:

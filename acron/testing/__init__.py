@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from acron.testing.adapters import RecordingAdapter
     from acron.testing.clock import START, VirtualClock, clock_change
     from acron.testing.harness import VirtualTime, virtual_time
+    from acron.testing.kill import Crashed, crash
     from acron.testing.loop import HoldDropped, VirtualTimeError, WaitsForever
     from acron.testing.rehearsal import Rehearsal, rehearse
+    from acron.testing.story import timeline
 
 # Imported on first use: pytest loads our plugin in every project where acron is installed.
 _MODULE_OF = {
     "START": "clock",
+    "Crashed": "kill",
     "HoldDropped": "loop",
     "RecordingAdapter": "adapters",
     "Rehearsal": "rehearsal",
@@ -29,12 +32,15 @@ _MODULE_OF = {
     "VirtualTimeError": "loop",
     "WaitsForever": "loop",
     "clock_change": "clock",
+    "crash": "kill",
     "rehearse": "rehearsal",
+    "timeline": "story",
     "virtual_time": "harness",
 }
 
 __all__ = [
     "START",
+    "Crashed",
     "HoldDropped",
     "RecordingAdapter",
     "Rehearsal",
@@ -43,7 +49,9 @@ __all__ = [
     "VirtualTimeError",
     "WaitsForever",
     "clock_change",
+    "crash",
     "rehearse",
+    "timeline",
     "virtual_time",
 ]
 

@@ -10,6 +10,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 # Not 0: programs take a time of 0.0 for "never". Whole, so that sums of whole seconds are exact.
 _BASE = 1000.0
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def clock_change(zone: str, year: int, season: str) -> datetime:
@@ -63,7 +64,7 @@ class VirtualClock:
     @property
     def end(self) -> float:
         """The monotonic time at which the calendar ends, in the year 9999."""
-        return (datetime.max.replace(tzinfo=UTC) - self._origin).total_seconds() - 1.0
+        return (_LAST - self._origin).total_seconds() - 1.0
 
     def set(self, instant: datetime) -> None:
         """Set the wall clock; monotonic time does not notice. ValueError if naive."""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("acron.testing")
 _real_seconds = SystemClock().monotonic
 
+#: While there is something to run, what is outside of the loop is looked at in one turn of so many.
+POLLED = 16
 # Timers whose instants are one and the same to a datetime, but for the rounding of floats.
 _SAME_INSTANT = 5e-7
 
@@ -110,6 +112,7 @@ class VirtualLoop:
         self.errors: list[HoldDropped] = []
         self._jumps = 0
         self._thrown = 0
+        self._turns = 0
         self._waited = 0.0  # real seconds spent idle, because of holds
         self._holds: dict[Hold, None] = {}  # oldest first
         self._processes: dict[asyncio.SubprocessTransport, Hold] = {}
@@ -155,8 +158,12 @@ class VirtualLoop:
     # --- time
 
     def _select(self, timeout: float | None = None) -> list[Any]:
-        events: list[Any] = self._poll(0)
-        if not events and (timeout is None or timeout > 0):
+        idle = timeout is None or timeout > 0
+        events: list[Any] = []
+        self._turns += 1
+        if idle or self._turns % POLLED == 0:
+            events = self._poll(0)
+        if idle and not events:
             events = self._idle()
         if self.grave:
             self.grave.look()
@@ -314,6 +321,15 @@ class VirtualLoop:
         lines = [f"\n  {task.get_name()}: {_where(task)}" for task in tasks[:10]]
         more = f"\n  and {len(tasks) - 10} more" if len(tasks) > 10 else ""
         return "".join(lines) + more
+
+
+def virtual_loop() -> VirtualLoop:
+    """What makes the running loop virtual. Raises VirtualTimeError when it keeps real time."""
+    hold = getattr(asyncio.get_running_loop(), "acron_hold", None)
+    if hold is None:
+        raise VirtualTimeError("this event loop keeps real time: use the fixture acron_time")
+    found: VirtualLoop = hold.__self__
+    return found
 
 
 def refuse_foreign(loop: object) -> None:

@@ -1,14 +1,17 @@
-"""The pytest plugin: the fixture ``acron_time``. Registered by entry point."""
+"""The pytest plugin: the fixture ``acron_time``, and the timeline of a test that failed with it.
+Registered by entry point."""
 
 from __future__ import annotations
 
 import inspect
+import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from acron.testing.harness import VirtualTime
 
@@ -40,3 +43,23 @@ def acron_time(request: pytest.FixtureRequest) -> Iterator[VirtualTime]:
     test = inspect.unwrap(request.function) if request.function else None
     with virtual_time(**options, body=getattr(test, "__code__", None)) as time:
         yield time
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Draw what happened to each app that the failing test has at hand."""
+    report = yield
+    # Where neither was imported nobody can have an app in virtual time.
+    if report.failed and call.excinfo is not None and set(sys.modules) >= _USED:
+        from acron.testing.story import drawings  # noqa: PLC0415 (pytest starts without it)
+
+        values = list(getattr(item, "funcargs", {}).values())
+        for frame, _ in traceback.walk_tb(call.excinfo.tb):
+            values += frame.f_locals.values()
+        report.sections += [("acron timeline", drawing) for drawing in drawings(values)]
+    return report
+
+
+_USED = {"acron.app", "acron.testing.harness"}

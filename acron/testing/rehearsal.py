@@ -25,6 +25,7 @@ from acron.stores.memory import MemoryStore
 from acron.targets import parse_target, shown
 from acron.testing.adapters import RecordingAdapter
 from acron.testing.harness import virtual_time
+from acron.testing.story import timeline
 from acron.text import one_line
 from acron.timetable import bind
 
@@ -74,7 +75,8 @@ class JobCount(Struct, kw_only=True):
 
 
 class Rehearsal(Struct, kw_only=True):
-    """What `rehearse` saw, in the order of time. ``parked`` are jobs that it could not run."""
+    """What `rehearse` saw, in the order of time. ``parked`` are jobs that it could not run;
+    ``timeline`` is all of it, drawn."""
 
     start: datetime
     until: datetime
@@ -82,6 +84,7 @@ class Rehearsal(Struct, kw_only=True):
     sent: list[Sent]
     failures: list[Failure]
     parked: list[str]
+    timeline: str
 
 
 def rehearse(app: Acron, days: float, *, start: datetime | None = None) -> Rehearsal:
@@ -136,6 +139,7 @@ async def _play(
         listening = asyncio.create_task(seen.listen(app.events()))
         await time.advance(length)
         parked = list((await app.status()).parked)
+        drawn = await timeline(app)
         known |= {job.id: job async for job in app.jobs()}
     await listening
     return Rehearsal(
@@ -145,6 +149,7 @@ async def _play(
         sent=sent,
         failures=seen.failures,
         parked=parked,
+        timeline=drawn.partition("\n")[2],  # without its head: the store is none of theirs
     )
 
 

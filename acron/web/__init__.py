@@ -8,8 +8,10 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
-from acron.errors import ConfigError
+from acron.contain import text_of
+from acron.errors import AcronError, ConfigError
 from acron.status import health
+from acron.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -31,12 +33,13 @@ MOST_CONNECTIONS = 1000
 END = 5
 
 
-def site(app: Acron) -> Asgi:
+def site(app: Acron, *, fires: bool = True) -> Asgi:
     """The ASGI app: ``POST /api/cron/fire`` (where the provider has a webhook), ``GET /healthz``.
 
-    ``/healthz`` answers 200 while this process fires its jobs, else 503, and tells no more.
+    ``/healthz`` answers 200 while this process fires its jobs, else 503, and tells no more. Of an
+    app that ``fires`` nothing there is no webhook, and 200 says that another process fires.
     """
-    webhook = getattr(app.provider, "webhook", None)
+    webhook = getattr(app.provider, "webhook", None) if fires else None
 
     async def serve(
         scope: Message,
@@ -44,8 +47,7 @@ def site(app: Acron) -> Asgi:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         if scope["type"] == "http" and scope["path"] == "/healthz":
-            node = app.node
-            well = node is not None and health(node, app.clock.now()) == "ok"
+            well = await _is_well(app, fires=fires)
             await _text(send, 200 if well else 503, b"ok\n" if well else b"not ok\n")
         elif webhook is not None:
             await webhook(scope, receive, send)
@@ -57,24 +59,36 @@ def site(app: Acron) -> Asgi:
     return serve
 
 
+async def _is_well(app: Acron, *, fires: bool) -> bool:
+    now = app.clock.now()
+    if fires:
+        return app.node is not None and health(app.node, now) == "ok"
+    try:
+        async with asyncio.timeout(END):
+            return any(one.alive and health(one, now) == "ok" for one in await app.nodes())
+    except (AcronError, TimeoutError) as error:  # the store is away
+        log.warning("/healthz: %s", one_line(text_of(error)))
+        return False
+
+
 async def _text(send: Callable[[Message], Awaitable[None]], status: int, body: bytes) -> None:
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-def listen(address: str) -> socket.socket:
+def listen(address: str, *, where: str = "--serve") -> socket.socket:
     """A socket at ``[HOST:]PORT``; without a host, of this machine only. Raises ConfigError."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]") or LOOPBACK
     if not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ConfigError(f"{address!r} is not [HOST:]PORT", where="--serve")
+        raise ConfigError(f"{address!r} is not [HOST:]PORT", where=where)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, int(port)), family=family)
     except OSError as error:
         why = error.strerror or str(error)
-        raise ConfigError(f"cannot listen at {address}: {why}", where="--serve") from error
+        raise ConfigError(f"cannot listen at {address}: {why}", where=where) from error
 
 
 @contextlib.asynccontextmanager
@@ -86,7 +100,7 @@ async def serving(asgi: Asgi, at: socket.socket) -> AsyncIterator[None]:
         from acron.web.guard import GuardedProtocol  # noqa: PLC0415
     except ImportError as missing:
         at.close()
-        what = '--serve needs an extra: pip install "acron-runtime[web]"'
+        what = 'to serve needs an extra: pip install "acron-runtime[web]"'
         raise ConfigError(what) from missing
 
     class Server(uvicorn.Server):

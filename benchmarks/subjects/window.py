@@ -92,7 +92,7 @@ class Load:
         inside = len(self.late)
         expected = round(self.seconds / self.step)
         # What is late may still come, but not for ever.
-        patience = time.time() + min(5.0, self.seconds)
+        patience = time.time() + 5.0
         while len(self.late) < expected and time.time() < patience:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         return {

@@ -1,7 +1,4 @@
-"""A shop that ships 15 minutes after the order, with four workers on one PostgreSQL:
-
-uvicorn --workers 4 orders:web
-"""
+"""A shop that ships 15 minutes after the order: uvicorn --workers 4 orders:web"""
 
 from __future__ import annotations
 
@@ -40,5 +37,4 @@ async def look(order: int) -> dict[str, object]:
 
 @web.get("/health")
 async def health() -> dict[str, object]:
-    status = await app.status()
-    return {"state": status.state, "jobs": status.jobs}
+    return {"state": (status := await app.status()).state, "jobs": status.jobs}

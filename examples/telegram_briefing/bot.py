@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from telegram import Update
 from telegram.ext import Application, CommandHandler
 
 from acron import Acron, Prompt, ScheduleError
 from acron.integrations.telegram import attach
 
-TELEGRAM = os.environ.get("TELEGRAM_API", "https://api.telegram.org")
+API = f"{os.environ.get('TELEGRAM_API', 'https://api.telegram.org')}/bot"
+PROMPT = Prompt("the weather, and what is in the calendar, in five lines")
 
-telegram = Application.builder().token(os.environ["TELEGRAM_TOKEN"]).base_url(f"{TELEGRAM}/bot")
-bot = telegram.build()
+bot = Application.builder().token(os.environ["TELEGRAM_TOKEN"]).base_url(API).build()
 store = os.environ.get("BOT_STORE", "sqlite:///briefing.db")
 app = Acron(store, app="briefing", adapters={"telegram": bot.bot}, tz="Europe/Paris")
 attach(bot, app)
@@ -26,21 +25,16 @@ async def ask(prompt: str) -> str:
     return f"Good morning! You wanted: {prompt}"
 
 
-async def briefing(update: Update, context: Any) -> None:
-    if update.message is None:
-        return
-    chat, when = update.message.chat.id, " ".join(context.args)
-    prompt = Prompt("the weather, and what is in the calendar, in five lines")
+async def briefing(update: Any, context: Any) -> None:
+    here, when = f"telegram:{update.effective_chat.id}", " ".join(context.args)
     try:
-        job = await app.add(
-            when, prompt, id=f"briefing-{chat}", deliver=f"telegram:{chat}", on_conflict="replace"
-        )
-        await update.message.reply_text(f"The next one: {job.next_fire_at:%a %d %b %H:%M} UTC")
+        job = await app.add(when, PROMPT, id=here, deliver=here, on_conflict="replace")
+        answer = f"The next one: {job.next_fire_at:%a %d %b %H:%M} UTC"
     except ScheduleError as error:
-        await update.message.reply_text(str(error))
+        answer = str(error)
+    await update.effective_message.reply_text(answer)
 
 
 bot.add_handler(CommandHandler("briefing", briefing))
-
 if __name__ == "__main__":
     bot.run_polling()

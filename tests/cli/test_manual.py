@@ -100,7 +100,7 @@ def test_backfill_runs_here_when_no_acron_runs(cli: Cli, hourly: str) -> None:
     ]
     assert len({run["batch"] for run in runs}) == 1
     again = cli("backfill", hourly, *window)
-    assert again.out == "job: nothing to do; 4 instants had run already or is at it\n"
+    assert again.out == "job: nothing to do; 4 instants done already, or under way\n"
     told = cli("backfill", hourly, *window, "--again", "--rate", "1000", "--json").json
     assert (told["runs"], told["already"], told["states"]) == (4, 0, {"succeeded": 4})
 

@@ -3,7 +3,9 @@ takes."""
 
 from __future__ import annotations
 
+import ast
 import re
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,8 @@ from acron import Acron
 if TYPE_CHECKING:
     from acron.testing import AcronTime
 
-HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
+DOCS = Path(__file__).parents[2] / "docs"
+HOW_TO = DOCS / "how-to"
 GUIDES = sorted([*HOW_TO.glob("come-from-*.md"), *HOW_TO.glob("embed-in-*.md")])
 PROGRAMS = [
     pytest.param(block, id=f"{guide.stem}-{number}")
@@ -45,3 +48,35 @@ async def test_the_program_of_a_guide_runs_and_opens(
         assert sorted([job.id async for job in app.jobs()]) == sorted(declared)
         for name in declared:
             assert len(await app.upcoming(name)) == 5
+
+
+#: All code that pages show. What is indented belongs to a list.
+CODE = [
+    pytest.param(textwrap.dedent(block), id=f"{page.stem}-{number}")
+    for page in sorted([*DOCS.rglob("*.md"), DOCS.parent / "README.md"])
+    for number, block in enumerate(
+        re.findall(r"^ *```python\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    )
+]
+
+
+def test_the_pages_show_code() -> None:
+    assert len(CODE) >= 40
+
+
+@pytest.mark.parametrize("code", CODE)
+def test_code_that_a_page_shows_is_python(code: str) -> None:
+    compile(code, "page", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize(
+    "example, most",
+    [
+        ("discord_reminders/bot.py", 40),
+        ("telegram_briefing/bot.py", 40),
+        ("fastapi_orders/orders.py", 40),
+        ("llm_agent/agent.py", 60),
+    ],
+)
+def test_an_example_is_short(example: str, most: int) -> None:
+    assert len((DOCS.parent / "examples" / example).read_text().splitlines()) <= most

@@ -21,4 +21,4 @@ def test_the_suites_before_and_after_pass(pytester: pytest.Pytester) -> None:
     pytester.makeini("\n".join(["[pytest]", *lines]))
     pytester.syspathinsert()
     result = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=3)
+    result.assert_outcomes(passed=4)

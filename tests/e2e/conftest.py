@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -11,6 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from acron.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +50,13 @@ class Acron:
         return done.stdout if code == 0 else done.stderr
 
     def json(self, *args: str) -> Any:
-        return json.loads(self(*args, "--json"))
+        """What a reading verb tells; asked in this process, for it is asked again and again."""
+        told = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told):
+            patch.setenv("ACRON_HOME", str(self.home))
+            patch.setenv("TZ", "UTC")
+            assert main([*args, "--json"]) == 0
+        return json.loads(told.getvalue())
 
     def runs(self, *args: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.json("runs", *args)

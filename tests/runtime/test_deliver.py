@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from pathlib import Path
 
-    from acron.abc import Store
+    from acron.abc import Store, Tell
     from acron.model import Run
     from acron.testing import VirtualTime
 
@@ -149,11 +149,11 @@ class Dies(JsonFileStore):
         super().__init__(path)
         self.left = at
 
-    async def mark(self, run: Run) -> None:
+    async def mark(self, run: Run, change: Tell) -> Run | None:
         if self.left == 0:
             await asyncio.Event().wait()  # its node lock is let go of below
         self.left -= 1
-        await super().mark(run)
+        return await super().mark(run, change)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ async def test_work_that_is_cancelled_before_it_began_is_closed(acron_time: Virt
 
     async with Acron("memory://") as app:
         work = never()
-        task = app._firing()._do(work, "work")
+        task = app._firing().tasks.do(work, "work")
         task.cancel()
         await acron_time.settle()
         assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED

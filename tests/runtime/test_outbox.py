@@ -12,7 +12,7 @@ import pytest
 from acron import Acron, Adapter, DeliveryError, Message, Output, Receipt, RunState
 from acron.config import load_settings
 from acron.errors import InvalidJob, JobConflict
-from acron.model import Settings
+from acron.model import Delivery, Settings
 from acron.runtime.deliver import ATTEMPTS
 from acron.stores.json_file import JsonFileStore
 from acron.testing import RecordingAdapter
@@ -21,7 +21,7 @@ from acron.testing.contracts.adapters import CANARY, HOSTILE, RAW
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from acron.abc import Store
+    from acron.abc import Store, Tell
     from acron.model import Run
     from acron.testing import VirtualTime
 
@@ -202,11 +202,11 @@ class Dies(JsonFileStore):
         super().__init__(path)
         self.left = at
 
-    async def mark(self, run: Run) -> None:
+    async def mark(self, run: Run, change: Tell) -> Run | None:
         if self.left == 0:
             await asyncio.Event().wait()
         self.left -= 1
-        await super().mark(run)
+        return await super().mark(run, change)
 
 
 #: Step by step: what is committed (expanded, a sending, b sending, a, then b has failed).
@@ -504,10 +504,12 @@ async def test_a_file_that_cannot_be_named_costs_no_end(
     assert (run.output or "").count("[not attached: ") == 3
 
 
+@pytest.mark.parametrize("kind", ["jobs.json", "sqlite:///jobs.db"])
 async def test_another_process_does_not_undo_what_a_node_is_telling(
-    acron_time: VirtualTime, tmp_path: Path
+    acron_time: VirtualTime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    store = f"sqlite:///{tmp_path / 'jobs.db'}"
+    monkeypatch.chdir(tmp_path)
+    store = kind
     a, b = RecordingAdapter("a"), RecordingAdapter("b")
     a.fail(TimeoutError())
     b.fail(times=2)
@@ -520,9 +522,77 @@ async def test_another_process_does_not_undo_what_a_node_is_telling(
         assert states(run) == {"a:1": "unknown", "b:1": "pending"}
         async with beside.attached(firing=True):
             with pytest.raises(JobConflict, match="b:1 is under way"):
-                await beside.resend(run.id, "a:1")
-            await acron_time.advance(minutes=2)
+                await beside.resend(run.id, "b:1")
             told = await beside.resend(run.id, "a:1")
+            assert states(told) == {"a:1": "delivered", "b:1": "pending"}
+            await acron_time.advance(minutes=2)
+        told = await the_run(app)
         assert states(told) == {"a:1": "delivered", "b:1": "delivered"}
-        assert states(await the_run(app)) == states(told)
+        assert told.deliveries[0].sender is None
     assert (len(a.messages), len(b.messages)) == (1, 1)
+
+
+async def test_what_is_sent_again_elsewhere_is_tried_once(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    """Nobody would know of a further try: the process is a command, and the node has let go."""
+    store = f"sqlite:///{tmp_path / 'jobs.db'}"
+    chat = RecordingAdapter("chat")
+    chat.fail(DeliveryError("no", permanent=True))
+    app = make(acron_time, store, adapters={"chat": chat})
+    beside = make(acron_time, store, adapters={"chat": chat})
+    say(app, deliver="chat:1")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        run = await the_run(app)
+        async with beside.attached(firing=True):
+            chat.fail()
+            (told,) = (await beside.resend(run.id, "chat:1")).deliveries
+            assert (told.state, told.retry_at, told.error) == ("failed", None, "told to fail")
+            (told,) = (await beside.resend(run.id, "chat:1")).deliveries
+            assert told.state == "delivered"
+
+
+async def test_two_who_send_again_at_once_send_once(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    """Also beside the live node whose run it is; one who dies at it blocks nobody for good."""
+    store = f"sqlite:///{tmp_path / 'jobs.db'}"
+
+    class Slow(RecordingAdapter):
+        async def send(self, message: Message) -> Receipt:
+            await asyncio.sleep(5 if self.refused else 0)
+            return await super().send(message)
+
+    chat = Slow("chat")
+    chat.fail(DeliveryError("no", permanent=True))
+    apps = [make(acron_time, store, adapters={"chat": chat}) for _ in range(3)]
+    say(apps[0], deliver="chat:1")
+    async with apps[0]:
+        await acron_time.advance(hours=1, seconds=1)
+        run = await the_run(apps[0])
+        async with apps[1].attached(firing=True), apps[2].attached(firing=True):
+            both = [asyncio.create_task(app.resend(run.id, "chat:1")) for app in apps[1:]]
+            await acron_time.advance(seconds=1)
+            assert [type(one.exception()) for one in both if one.done()] == [JobConflict]
+            with pytest.raises(JobConflict, match="under way"):
+                await apps[0].resend(run.id, "chat:1")
+            await acron_time.advance(seconds=10)
+        assert states(await the_run(apps[0])) == {"chat:1": "delivered"}
+    assert len(chat.messages) == 1
+
+
+async def test_who_dies_while_sending_again_blocks_nobody(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    store = f"sqlite:///{tmp_path / 'jobs.db'}"
+    chat = RecordingAdapter("chat")
+    chat.fail(DeliveryError("no", permanent=True))
+    app = make(acron_time, store, adapters={"chat": chat})
+    say(app, deliver="chat:1")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        run = await the_run(app)
+        gone = Delivery("chat:1", "sending", attempts=1, sender="a node that is gone")
+        assert await app.store.mark(run, lambda _: (gone,)) is not None
+        assert states(await app.resend(run.id, "chat:1")) == {"chat:1": "delivered"}

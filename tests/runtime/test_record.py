@@ -14,6 +14,7 @@ from acron.errors import StoreUnavailable
 from acron.model import Decision, End, Job, Outcome, Run
 from acron.runtime.record import Recorder, settle
 from acron.runtime.run import Attempt
+from acron.runtime.tasks import Tasks
 from acron.specs import Call
 from acron.stores.memory import MemoryStore
 
@@ -43,7 +44,10 @@ class Ends:
         self.told: list[tuple[str, Decision | None]] = []
         self.trouble: list[str] = []
         self.faulty = ""
-        self.recorder = Recorder(store, lambda what, _: self.trouble.append(what), self.recorded)
+        tasks = Tasks("node", lambda what, _: self.trouble.append(what))
+        self.recorder = Recorder(
+            store, tasks.start, lambda what, _: self.trouble.append(what), self.recorded
+        )
 
     def recorded(self, attempt: Attempt, decision: Decision | None) -> None:
         self.told.append((attempt.run.id, decision))
@@ -61,8 +65,7 @@ class Ends:
         for run in runs:
             attempt = Attempt(JOB, run, None)  # type: ignore[arg-type]  # it has ended already
             outcome = Outcome(state=RunState.SUCCEEDED)
-            end = End(run_id=run.id, token=run.token, finished_at=NOW, outcome=outcome)
-            self.recorder.record(attempt, end)
+            self.recorder.record(attempt, outcome, NOW)
 
 
 @pytest.mark.usefixtures("acron_time")

@@ -8,8 +8,10 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
+from acron import timetable
 from acron.model import RunState
 from acron.runtime.outbox import Outbox
+from acron.stores import book
 from acron.stores.book import Book
 from acron.stores.json_file import JsonFileStore
 from acron.stores.nodes import NodeFiles
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from acron.model import Delivery, End
+    from acron.model import Delivery, End, Run
     from acron.stores.book import Changes
 
 #: So many times an effect comes before its claim: for ever, a story would not end.
@@ -83,21 +85,47 @@ def without_proof_of_death() -> Iterator[None]:
 def without_the_sending_mark() -> Iterator[None]:
     """A message goes out, and until it was taken nothing says that it may be out."""
     mark = Outbox.mark
+    unsaid: dict[tuple[str, str], Delivery] = {}
 
-    async def unmarked(self: Outbox, index: int, delivery: Delivery) -> None:
-        if delivery.state != "sending":
-            await mark(self, index, delivery)
+    async def unmarked(self: Outbox, old: Delivery, new: Delivery) -> bool:
+        place = self.run.id, old.target
+        if new.state == "sending":
+            unsaid[place] = old
+            return True
+        return await mark(self, unsaid.pop(place, old), new)
 
     with patch.object(Outbox, "mark", unmarked):
         yield
 
 
+def without_the_skips_of_an_edit() -> AbstractContextManager[Any]:
+    """What an old schedule still owed is forgotten when another one takes its place."""
+    return patch.object(timetable, "_given_up", lambda *_: ())
+
+
+@contextmanager
+def with_a_blind_resend() -> Iterator[None]:
+    """What a dead node was sending is sent again, as if it could not have arrived."""
+
+    def adopted(run: Run, heir: str) -> Run:
+        again = (
+            replace(one, state="pending") if one.state == "sending" else one
+            for one in run.deliveries
+        )
+        return replace(run, node=heir, deliveries=tuple(again))
+
+    with patch.object(book, "adopted", adopted):
+        yield
+
+
 #: Each with seeds that were red with it, and the invariants that may show it.
 MUTATIONS: dict[Callable[[], AbstractContextManager[Any]], tuple[tuple[int, ...], set[str]]] = {
-    without_compare_and_set: ((21, 28, 32), {"I2"}),
-    without_the_fence: ((2, 155, 170), {"I5"}),
-    without_advance_before_effect: ((3, 8, 4), {"I1", "I2", "I8"}),
-    without_fsync: ((7, 28, 31), {"I5", "I10"}),
-    without_proof_of_death: ((3, 12, 13), {"I2"}),
-    without_the_sending_mark: ((2, 5, 8), {"I13"}),
+    without_compare_and_set: ((3, 8, 13), {"I2"}),
+    without_the_fence: ((2, 33, 42), {"I5"}),
+    without_advance_before_effect: ((3, 4, 8), {"I1", "I2", "I8"}),
+    without_fsync: ((7, 31, 49), {"I5", "I10"}),
+    without_proof_of_death: ((5, 9, 13), {"I2"}),
+    without_the_sending_mark: ((5, 22, 27), {"I13"}),
+    with_a_blind_resend: ((5, 22, 27), {"I13"}),
+    without_the_skips_of_an_edit: ((129,), {"I1"}),
 }

@@ -40,6 +40,7 @@ def state(book: Book) -> list[Any]:
         book.pending,
         book.open,
         dict(sorted(book.unsent.items())),
+        dict(sorted(book.untold.items())),
         book.skips,
         book.token,
     ]
@@ -77,7 +78,7 @@ async def history(path: Path) -> list[list[Any]]:
     )
     note()
     (done,) = await store.runs("a", state=RunState.SUCCEEDED)
-    await store.mark(replace(done, deliveries=(Delivery("x", "delivered", "17"),)))
+    await store.mark(done, lambda _: (Delivery("x", "delivered", "17"),))
     note()
     await store.write(["b"], removes, NOW)
     note()

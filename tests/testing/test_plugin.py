@@ -81,6 +81,135 @@ def test_anyio(clean: pytest.Pytester) -> None:
     _check(clean.runpytest_inprocess("--asyncio-mode=strict", "-W", "error"))
 
 
+FAILING = """
+    import asyncio
+    import pytest
+    from acron import Acron
+    from acron.testing import crash
+
+    {mark}
+
+    def make(acron_time, app, store):
+        app = Acron(store, app=app, clock=acron_time.clock)
+
+        @app.job("every 1m", timeout=10)
+        async def work():
+            await asyncio.sleep(30)
+
+        return app
+
+    @pytest.fixture
+    async def opened(acron_time):
+        async with make(acron_time, "fixture", "memory://") as app:
+            yield app
+
+    async def test_open_in_a_fixture(acron_time, opened):
+        await acron_time.advance(seconds=65)
+        assert await opened.runs() == []
+
+    async def test_closed(acron_time, tmp_path):
+        mine = make(acron_time, "closed", f"sqlite:///{tmp_path}/jobs.db")
+        async with mine:
+            await acron_time.advance(seconds=65)
+            raise ValueError("no")
+
+    async def test_dead(acron_time, tmp_path):
+        mine = make(acron_time, "dead", str(tmp_path / "jobs.json"))
+        async with mine:
+            await acron_time.advance(seconds=65)
+            crash(mine)
+            await mine.runs()
+
+    async def test_in_real_time(tmp_path):
+        async with Acron("memory://", app="real") as app:
+            assert await app.runs()
+"""
+
+
+def test_a_failed_test_draws_what_happened(clean: pytest.Pytester) -> None:
+    clean.makepyfile(FAILING.replace("{mark}", ""))
+    result = clean.runpytest_inprocess("--asyncio-mode=auto", "-W", "error")
+    result.assert_outcomes(failed=4)
+    pages = result.stdout.str().split(" acron timeline -")[1:]
+    first = [page.splitlines()[1:5] for page in pages]
+    assert [lines[0].partition(",")[0] for lines in first] == [
+        "fixture: 1 run",
+        "closed: 1 run",
+        "dead: 1 run",
+    ]
+    begins = ["  Thu 2026-01-01", "  00:01:00               ╭ work  starts"]
+    goes_on = "  00:01:05          +5s  │ now"
+    assert first[0][1:] == first[2][1:] == [*begins, goes_on]
+    ended = "  00:01:10         +10s  ╰ work  timed out: did not end within 10 s"
+    assert first[1][1:] == [*begins, ended]
+
+
+def test_a_drawing_that_fails_hides_no_failure(
+    clean: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean.makepyfile("""
+        from acron import Acron
+
+        async def test_broken(acron_time, tmp_path):
+            path = tmp_path / "jobs.json"
+            async with Acron(str(path), clock=acron_time.clock) as app:
+                pass
+            path.with_suffix(".journal").write_text("junk")
+            assert "the test's own" == "failure"
+    """)
+    result = clean.runpytest_inprocess("--asyncio-mode=auto", "-W", "error")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["E *the test's own*", "acron: the timeline cannot be drawn: StoreCorrupt: *"]
+    )
+
+
+CRASH = """
+    import asyncio
+    import pytest
+    from acron import Acron
+    from acron.testing import crash
+
+    {mark}
+
+    async def test_crash(acron_time, caplog):
+        app = Acron("memory://", clock=acron_time.clock)
+        told = []
+
+        @app.job("every 1m", overlap="allow", retry=3)
+        async def work():
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(asyncio.sleep(90))
+                    group.create_task(asyncio.to_thread(told.append, "began"))
+                process = await asyncio.create_subprocess_exec("sleep", "0")
+                await process.wait()
+                await asyncio.sleep(3600)
+            finally:
+                told.append("finally")
+
+        async with app:
+            await acron_time.advance(minutes=5)
+            assert told == ["began"] * 5
+            crash(app)
+            await acron_time.advance(days=1)
+        assert told == ["began"] * 5
+        assert caplog.text == ""
+"""
+
+
+@pytest.mark.parametrize("plugin", ["asyncio", "anyio"])
+def test_a_crash_is_quiet_to_the_end(clean: pytest.Pytester, plugin: str) -> None:
+    clean.makepyfile(CRASH.replace("{mark}", f"pytestmark = pytest.mark.{plugin}"))
+    result = clean.runpytest_inprocess(
+        "--asyncio-mode=strict", "-W", "error", "-k", "not trio", "-rA", "--log-level=WARNING"
+    )
+    assert result.parseoutcomes()["passed"] == 1
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*Task was destroyed*")
+    result.stderr.no_fnmatch_line("?*")
+
+
 def test_uvloop_is_refused(clean: pytest.Pytester) -> None:
     pytest.importorskip("uvloop")
     clean.makepyfile("""

@@ -62,6 +62,12 @@ CREATE TABLE ended_runs (
 CREATE INDEX ended_runs_newest ON ended_runs (token, number);
 CREATE INDEX ended_runs_of_job ON ended_runs (job_id, token, number);
 CREATE INDEX ended_runs_told ON ended_runs (token, number) WHERE told IS NOT NULL;
+CREATE INDEX ended_runs_pending ON ended_runs (token, number) WHERE told @> '{pending}';
+CREATE INDEX ended_runs_sending ON ended_runs (token, number) WHERE told @> '{sending}';
+CREATE INDEX ended_runs_delivered ON ended_runs (token, number) WHERE told @> '{delivered}';
+CREATE INDEX ended_runs_unverified ON ended_runs (token, number) WHERE told @> '{unverified}';
+CREATE INDEX ended_runs_failed ON ended_runs (token, number) WHERE told @> '{failed}';
+CREATE INDEX ended_runs_unknown ON ended_runs (token, number) WHERE told @> '{unknown}';
 CREATE INDEX ended_runs_unsent ON ended_runs (node) WHERE unsent;
 
 CREATE TABLE skips (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from acron.model import Delivery, Incident, RunState
+from acron.model import DELIVERY_STATES, Delivery, Incident, RunState
 from acron.specs import Call
 from acron.testing.contracts._stores_base import (
     CAN,
@@ -181,7 +181,7 @@ class TroubleDuties(StoreSuite):
 
 
 class DeliveryDuties(StoreSuite):
-    """``deliveries``, ``unsent``."""
+    """``deliveries``."""
 
     async def _told(self, store: Store) -> list[Run]:
         await self.put(store, *(a_job(one) for one in "abcd"))
@@ -207,43 +207,37 @@ class DeliveryDuties(StoreSuite):
         async with self.opened(tmp_path) as store:
             await self._told(store)
             (run,) = await store.deliveries("failed")
-            await store.mark(replace(run, deliveries=(SENT,)))
+            await store.mark(run, lambda _: (SENT,))
             assert await store.deliveries("failed") == []
+            assert await store.deliveries("no state") == []
             assert len(await store.deliveries("delivered")) == 2
 
-    async def test_what_is_unsent(self, tmp_path: Path) -> None:
-        async with self.opened(tmp_path) as store:
-            _, b, c, _ = await self._told(store)
-            assert [run.id for run in await store.unsent()] == [b.id]
-            (stored,) = await store.unsent()
-            await store.mark(replace(stored, deliveries=(SENT,)))
-            assert await store.unsent() == []
-            marked = await store.run(c.id)
-            assert marked is not None
-            await store.mark(replace(marked, deliveries=(WAITING,)))
-            assert [run.id for run in await store.unsent()] == [c.id]
-
-    async def test_the_oldest_unsent_first(self, tmp_path: Path) -> None:
+    async def test_each_state_is_found_as_marks_change_it(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             await self.put(store, a_job("a"), a_job("b"))
-            runs = await self.start(store)
-            for run in reversed(runs):
-                await store.finish([end_of(run)], delivering(WAITING))
-            assert [run.id for run in await store.unsent()] == [run.id for run in runs]
+            old, new = await self.start(store)
+            await store.finish([end_of(new), end_of(old)], delivering(WAITING))
+            for run in (new, old):
+                for state in DELIVERY_STATES:
+                    stored = await store.run(run.id)
+                    assert stored is not None
+                    now = (Delivery("x", state),)
+                    await store.mark(stored, lambda _, now=now: now)  # type: ignore[misc]
+                    for one in DELIVERY_STATES:
+                        there = {found.id for found in await store.deliveries(one)}
+                        assert (run.id in there) == (one == state)
+            assert [run.id for run in await store.deliveries("unknown")] == [new.id, old.id]
 
-    async def test_the_unsent_of_others_is_not_ours_until_inherited(self, tmp_path: Path) -> None:
+    async def test_the_unsent_of_others_becomes_ours(self, tmp_path: Path) -> None:
         if not self.durable:
             pytest.skip("nobody else was here")
         async with self.opened(tmp_path, "n1") as store:
             await self._told(store)
         async with self.opened(tmp_path, "n2") as store:
-            assert await store.unsent() == []
             await store.recover(NOW, ended)
-            assert [run.job_id for run in await store.unsent()] == ["b"]
-            (run,) = await store.unsent()
-            assert run.node == "n2"
-
-    async def test_whoever_is_no_node_has_nothing_to_send(self, tmp_path: Path) -> None:
-        async with self.opened(tmp_path, None) as store:
-            await self._told(store)
-            assert await store.unsent() == []
+            assert {run.job_id: run.node for run in await store.deliveries()} == {
+                "a": "n1",
+                "b": "n2",
+                "c": "n2",
+            }
+            assert [run.job_id for run in await store.deliveries("unknown")] == ["c"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from acron.errors import JobConflict
 from acron.model import Decision, Delivery, RunState
 from acron.testing.contracts._stores_base import (
     NOW,
@@ -22,6 +23,7 @@ from acron.testing.contracts._stores_base import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from acron.abc import Store
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 SENDING = Delivery("telegram:1", "sending")
 WAITING = Delivery("telegram:2")
+FAILED = Delivery("telegram:4", "failed")
 SENT = Delivery("telegram:3", "delivered", "id")
 
 
@@ -83,8 +86,9 @@ class LedgerDuties(StoreSuite):
             await store.finish([end_of(run, output="tea")], ended)
             stored = await store.run(run.id)
             assert stored is not None
-            await store.mark(replace(stored, deliveries=(SENT,), output="coffee"))
-            assert await store.run(run.id) == replace(stored, deliveries=(SENT,))
+            marked = await store.mark(replace(stored, output="coffee"), lambda _: (SENT,))
+            assert marked == replace(stored, deliveries=(SENT,))
+            assert await store.run(run.id) == marked
 
     async def test_mark_is_for_ended_runs_of_that_claim(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
@@ -92,11 +96,48 @@ class LedgerDuties(StoreSuite):
             await store.finish([end_of(other)], ended)
             stored = await store.run(other.id)
             assert stored is not None
-            await store.mark(replace(run, deliveries=(SENT,)))
-            await store.mark(replace(run, id="nobody", deliveries=(SENT,)))
-            await store.mark(replace(stored, token=stored.token + 1, deliveries=(SENT,)))
-            await store.mark(replace(stored, node="n2", deliveries=(SENT,)))
+            others = (
+                run,
+                replace(run, id="nobody"),
+                replace(stored, token=stored.token + 1),
+                replace(stored, node="n2"),
+            )
+            for one in others:
+                assert await store.mark(one, lambda _: (SENT,)) is None
             assert all(one.deliveries == () for one in await store.runs())
+
+    async def test_marks_of_one_run_keep_each_other(self, tmp_path: Path) -> None:
+        """Two processes see to two targets of it: each marks what it knows, on what is there."""
+
+        def now(state: str) -> Callable[[tuple[Delivery, ...]], tuple[Delivery, ...]]:
+            new = Delivery(WAITING.target, "sending", sender=state)
+            return lambda there: tuple(new if one == WAITING else one for one in there)
+
+        async with self.opened(tmp_path) as store:
+            run, *_ = await self._three(store)
+            await store.finish([end_of(run)], delivering(WAITING, FAILED))
+            stale = await store.run(run.id)
+            assert stale is not None
+            assert await store.mark(stale, lambda there: (there[0], SENT)) is not None
+            first, second = await store.mark(stale, now("n1")), await store.mark(stale, now("n2"))
+            assert first is not None
+            assert second == first
+            assert [one.state for one in first.deliveries] == ["sending", "delivered"]
+            assert first.deliveries[0].sender == "n1"
+            assert await store.run(run.id) == first
+
+    async def test_a_mark_that_raises_changes_nothing(self, tmp_path: Path) -> None:
+        def refuse(_: object) -> tuple[Delivery, ...]:
+            raise JobConflict("under way", job_id="a")
+
+        async with self.opened(tmp_path) as store:
+            run, *_ = await self._three(store)
+            await store.finish([end_of(run)], delivering(WAITING))
+            stored = await store.run(run.id)
+            assert stored is not None
+            with pytest.raises(JobConflict):
+                await store.mark(stored, refuse)
+            assert await store.run(run.id) == stored
 
     async def test_cancelling_a_pending_run_ends_it(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
@@ -227,7 +268,7 @@ class RecoverDuties(StoreSuite):
             assert (stored.node, stored.deliveries) == ("n1", (WAITING,))
             assert await store.recover(at(60), ended) == [], "it is with the dead no more"
             told = replace(stored, deliveries=(SENT,))
-            await store.mark(told)
+            assert await store.mark(stored, lambda _: (SENT,)) == told
             assert await store.run(running.id) == told
 
     async def test_what_was_delivered_stays(self, tmp_path: Path) -> None:
@@ -256,7 +297,7 @@ class RecoverDuties(StoreSuite):
             await store.recover(at(60), ended)
             before = await store.runs()
             assert await store.finish([end_of(running)], ended) == [None]
-            await store.mark(replace(late, deliveries=(SENT,)))
+            assert await store.mark(late, lambda _: (SENT,)) is None
             assert await store.runs() == before
 
     async def test_a_node_lives_until_its_store_is_closed(self, tmp_path: Path) -> None:

@@ -12,19 +12,28 @@ import logging
 import os
 import tempfile
 from contextlib import ExitStack
+from datetime import datetime
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
-from acron import plugins
+from acron import plugins, verbs
+from acron.actions import call, http
+from acron.actions.signature import Signature
 from acron.errors import StoreCorrupt
-from acron.testing.harness import virtual_time
-from acron.testing.simulation.people import CONTROL, SECRET
-from acron.testing.simulation.script import Script, write
+from acron.providers.inprocess import InProcessCronScheduler
+from acron.stores import definitions
+from acron.testing.clock import VirtualClock
+from acron.testing.page import line
+from acron.testing.simulation.loop import SimulatedLoop, in_turn
+from acron.testing.simulation.people import CONTROL, SECRET, pull
+from acron.testing.simulation.script import Script, simpler, write
 from acron.testing.simulation.stage import Stage
 from acron.text import one_line
+from acron.threads import Threads
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -48,13 +57,18 @@ class Story(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """The same for the same seed (I18): what happened when; of one instant, in any order."""
-        lines = sorted(f"{at:.6f} {what}" for at, what in self.trace)
+        """The same for the same seed (I18): what happened when, in its order."""
+        lines = [f"{at:.6f} {what}" for at, what in self.trace]
         return blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
     def __str__(self) -> str:
         lines = [f"seed {self.script.seed}: {self.script.kind}, {len(self.script.steps)} steps"]
-        lines += [f"  {_clock(at)}  {what}" for at, what in self.trace]
+        lines += [f"  {_told(job)}" for job in self.script.jobs]
+        befores = [at for at, _ in self.trace[:1]] + [at for at, _ in self.trace]
+        lines += [
+            line(_clock(at), at - before, what)
+            for before, (at, what) in zip(befores, self.trace, strict=False)
+        ]
         lines += [f"  {one.invariant} does not hold: {one.how}" for one in self.violations]
         return "\n".join(lines)
 
@@ -80,11 +94,20 @@ def play(seed: int | Script, sabotage: Callable[[World], None] | None = None) ->
 
 
 def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None) -> World:
-    with virtual_time(script.start) as time, ExitStack() as patches:
+    clock = VirtualClock(datetime.fromisoformat(script.start))
+    loop = SimulatedLoop(clock)
+    with ExitStack() as patches:
         names = Random(f"names {script.seed}")
+        patches.enter_context(patch.object(Threads, "_start", in_turn))
+        # What strangers have installed is no part of the story, and slow to look up.
         patches.enter_context(patch.object(plugins, "entry_points", _none_installed))
+        patches.enter_context(patch.object(http, "find_spec", lambda _: None))
+        patches.enter_context(patch.object(call, "Signature", _signature))
         patches.enter_context(patch("secrets.token_hex", lambda n=8: names.randbytes(n).hex()))
-        world = Stage(script, time, folder)
+        patches.enter_context(patch.object(InProcessCronScheduler, "start", pull))
+        world = Stage(script, loop, folder)
+        for binder in (verbs, definitions):
+            patches.enter_context(patch.object(binder, "bind", world.eras.bind))
         if sabotage is not None:
             sabotage(world)
 
@@ -97,16 +120,20 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
                 world.over = True
                 for process in world.processes.values():
                     process.kill()
-                time._here().grave.exhume()  # noqa: SLF001 (its other half)
+                loop.exhume()
                 await _clear_away()
 
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(main())
     return world
 
 
 def _none_installed(*, group: str) -> tuple[()]:  # noqa: ARG001
-    """What strangers have installed is no part of the story, and slow to look up."""
     return ()
+
+
+#: Every process of every story has the same functions.
+_signature = cache(Signature)
 
 
 async def _clear_away() -> None:
@@ -123,7 +150,22 @@ async def _clear_away() -> None:
 
 
 def shrink(script: Script, fails: Callable[[Script], bool]) -> Script:
-    """The script with all steps left out that it fails without."""
+    """The script without all that it fails without: steps, processes, jobs, what is said of
+    those, and time. ``fails`` is asked a few hundred times."""
+    before = None
+    while script != before:
+        before = script
+        script = _with_fewer_steps(script, fails)
+        position = 0
+        while (shorter := next(simpler(script, position), None)) is not None:
+            if fails(shorter):
+                script = shorter
+            else:
+                position += 1
+    return script
+
+
+def _with_fewer_steps(script: Script, fails: Callable[[Script], bool]) -> Script:
     size = max(1, len(script.steps) // 2)
     while size:
         start = 0
@@ -149,6 +191,10 @@ class _Listener(logging.Handler):
         text = record.getMessage()
         if SECRET in text or CONTROL in text:
             self.leaks.append(text)
+
+
+def _told(job: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={one}" for key, one in job.items())
 
 
 def _clock(seconds: float) -> str:

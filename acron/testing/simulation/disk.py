@@ -10,7 +10,8 @@ import asyncio
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,25 +20,25 @@ from acron.stores.files import Files
 from acron.stores.json_file import JsonFileStore
 from acron.stores.memory import MemoryStore
 from acron.stores.news import News
+from acron.testing.simulation.script import FATAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from acron.abc import Decide, Settle
-    from acron.model import Decision, Node
+    from acron.model import Decision, End, Node
+    from acron.stores.book import Book, Changes
+    from acron.stores.journal import Seen
     from acron.testing.simulation.process import Process
+
+T = TypeVar("T")
 
 #: Seconds that a node lives without renewing its lease, and between two renewals.
 LEASE = 60.0
 RENEWAL = 20.0
 
-#: Every transaction of a store, by name: where a process can die, or lose the answer.
-TRANSACTIONS = (
-    *("write", "get", "named", "page", "next_due", "claim", "finish", "recover", "mark"),
-    *("request_cancel", "run", "runs", "skips", "prune", "beat", "nodes"),
-)
 _FENCED = frozenset({"claim", "finish", "recover", "mark", "beat"})
 
 
@@ -49,6 +50,10 @@ class Database(MemoryStore):
         self.leases: dict[str, float] = {}
         self.connections: list[Connection] = []
         self._monotonic = monotonic
+
+    @property
+    def book(self) -> Book:
+        return self._book
 
     def lapsed(self, node: str) -> bool:
         return self.leases.get(node, float("-inf")) <= self._monotonic()
@@ -109,19 +114,18 @@ class Connection(MemoryStore):
         if node is not None:
             self._database.admit(node)
             self.node = node.id
-            self._renewing = asyncio.create_task(self._renew(node.id))
+            renewing = self._renew(node.id)
+            self._renewing = asyncio.create_task(renewing, context=Context())
 
     async def _renew(self, node: str) -> None:
-        """The thread that renews the lease; a lapsed one too, whose runs others may have ended."""
+        """The thread that renews the lease, also while the loop is blocked; a lapsed one too,
+        whose runs others may have ended."""
         while True:
             await asyncio.sleep(RENEWAL)
             if not self._process.partitioned and not self._process.frozen:
                 self._database.leases[node] = self._database._monotonic() + LEASE  # noqa: SLF001
 
     async def close(self) -> None:
-        if self._renewing is not None:
-            self._renewing.cancel()
-            self._renewing = None
         self.drop()
         if self.node is not None:
             self._database.leases[self.node] = float("-inf")
@@ -129,6 +133,9 @@ class Connection(MemoryStore):
 
     def drop(self) -> None:
         """Its process is gone; the lease runs on."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
         if self in self._database.connections:
             self._database.connections.remove(self)
 
@@ -142,8 +149,12 @@ class Connection(MemoryStore):
             args = (*args[:3], process.world.watched(args[3]))
         database.speaks(self.node)
         result = await getattr(database, name)(*args, **options)
+        if name == "write":
+            process.world.eras.look(database.book)
         if name == "recover":
-            process.world.watch_recovery(result)
+            process.world.watch_recovery(process, result)
+        if name == "finish":
+            process.world.ended(process, result)
         await process.after(name)
         return result
 
@@ -168,6 +179,14 @@ def _fill() -> None:
 _fill()
 
 
+def _named(name: str) -> Any:
+    async def method(self: FileStore, *args: Any, **options: Any) -> Any:
+        self._doing = name  # `_do` begins before anybody else can
+        return await getattr(JsonFileStore, name)(self, *args, **options)
+
+    return method
+
+
 class Platter:
     """The worst disk there may be: when the power goes, whatever was not synced is gone, and so is
     a name whose directory was not. ``synced`` and ``named`` are told by `FaultyFiles`."""
@@ -177,6 +196,7 @@ class Platter:
         self._changes = 0
         self._contents: dict[int, tuple[bytes, int]] = {}  # and time of change, by inode
         self._names: dict[str, int] = {}
+        self.loaded: dict[int, bytes] = {}  # by time of change
 
     def changed(self, fd: int) -> None:
         """Give the file a time of change that no other has: the machine's own clock is real."""
@@ -234,6 +254,14 @@ class FaultyFiles(Files):
             raise Died
         raise OSError(self._error, os.strerror(self._error))
 
+    def load(self, path: Path) -> bytes:
+        """Each change has a time of its own: what was read once need not be read again."""
+        status = os.stat(path)  # noqa: PTH116 (as `Files.stamp` does)
+        known = self._platter.loaded
+        if (data := known.get(status.st_mtime_ns)) is None:
+            data = known[status.st_mtime_ns] = super().load(path)
+        return data
+
     def sync(self, fd: int) -> None:
         if self.step("sync"):
             self._fail()
@@ -284,6 +312,7 @@ class FileStore(JsonFileStore):
         self.files = FaultyFiles(process, process.world.platter)
         super().__init__(path, files=self.files, lock_wait=0.0, compact_beyond=20_000)
         self._process = process
+        self._doing = "transaction"  # the name of the next
 
     async def open(self, now: datetime, node: Node | None = None) -> None:
         await self._process.at("open")
@@ -298,17 +327,26 @@ class FileStore(JsonFileStore):
         *,
         only: str | None = None,
     ) -> list[Decision]:
+        self._doing = "claim"
         watched = self._process.world.watched(decide)
         return await super().claim(now, limit, can_run, watched, only=only)
 
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
+        self._doing = "recover"
         decisions = await super().recover(now, settle)
-        self._process.world.watch_recovery(decisions)
+        self._process.world.watch_recovery(self._process, decisions)
+        return decisions
+
+    async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
+        self._doing = "finish"
+        decisions = await super().finish(ends, settle)
+        self._process.world.ended(self._process, decisions)
         return decisions
 
     async def _do(self, work: Callable[[], Any]) -> Any:
         self._check_open()
-        await self._process.at("transaction")
+        name, self._doing = self._doing, "transaction"
+        await self._process.at(name)
         self._busy += 1
         try:
             result = self._guarded(work)
@@ -316,8 +354,28 @@ class FileStore(JsonFileStore):
             await self._process.die()
         finally:
             self._busy -= 1
-        await self._process.after("transaction")
+        await self._process.after(name)
         return result
+
+    @property
+    def book(self) -> Book:
+        """What was true when the journal was last read."""
+        return self._journal.book
+
+    def _catch_up(self) -> None:
+        super()._catch_up()
+        self._process.world.eras.look(self.book)
+
+    def _ask(self, question: Callable[[Book], T]) -> T:
+        answer = super()._ask(question)
+        self._process.world.eras.look(self.book)
+        return answer
+
+    def _commit(
+        self, changes: Changes, seen: Seen | None = None, *, declares: bool = False
+    ) -> None:
+        super()._commit(changes, seen, declares=declares)
+        self._process.world.eras.look(self.book)
 
     def _tell(self) -> None:
         self._news.tell()  # on the loop already
@@ -331,3 +389,8 @@ class FileStore(JsonFileStore):
         if self._executor is not None:
             self._executor.shutdown(wait=False)
             self._executor = None
+
+
+for _name in FATAL:
+    if _name not in vars(FileStore):
+        setattr(FileStore, _name, _named(_name))

@@ -10,14 +10,13 @@ from zlib import crc32
 
 from acron.abc import Adapter, Context, Message, Receipt
 from acron.errors import DeliveryError
-from acron.model import RunState
 from acron.providers.inprocess import InProcessCronScheduler
+from acron.testing.simulation.process import life, living
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.abc import Firing
-    from acron.app import Acron
     from acron.model import Run
     from acron.testing.simulation.process import Process
     from acron.testing.simulation.world import World
@@ -41,39 +40,52 @@ MOODS = {
     "swallows cancellation": 1,
     "child fails": 1,
     "blocks": 1,
+    "dies": 1,
 }
-_ENDS = frozenset(state.value for state in RunState if state.ended)
+
+
+async def work(ctx: Context) -> str | None:
+    """Behave, or misbehave, as the seed has it."""
+    process = living()
+    return await process.world.people.work(ctx, process)
+
+
+def work_in_a_thread(ctx: Context) -> str | None:
+    """The same, as blocking code."""
+    process = living()
+    return process.world.people.work_in_a_thread(ctx, process)
+
+
+async def relevant(ctx: Context) -> bool:
+    """Mostly."""
+    world = living().world
+    world.seen["hook still_relevant"] += 1
+    return world.people.peaceful or crc32(f"{ctx.run.due_at}".encode()) % 4 > 0
+
+
+async def noted() -> None:
+    """A hook."""
+    living().world.seen["hook after"] += 1
+
+
+#: What every process registers: the same functions, which look for whom they work.
+FUNCTIONS = (work, work_in_a_thread, relevant, noted)
 
 
 class People:
-    """The functions that jobs call. ``starts`` are the effects that the world has seen: for each
-    attempt of an occurrence, the tokens under which it was begun."""
+    """What the functions do that jobs call. ``starts`` are the effects that the world has seen:
+    for each attempt of an occurrence, the tokens under which it was begun."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.peaceful = False
         self.removed: set[str] = set()
         self.starts: dict[tuple[str, datetime, int], list[int]] = {}
-        self.running: Counter[str] = Counter()
+        self._stubborn: set[asyncio.Task[object] | None] = set()
 
-    def enter(self, app: Acron, process: Process) -> None:
-        """Make the functions known to ``app``."""
-
-        async def work(ctx: Context) -> str | None:
-            return await self._work(ctx, process)
-
-        def work_in_a_thread(ctx: Context) -> str | None:
-            return self._thread(ctx, process)
-
-        async def relevant(ctx: Context) -> bool:
-            self._world.seen["hook still_relevant"] += 1
-            return self.peaceful or crc32(f"{ctx.run.due_at}".encode()) % 4 > 0
-
-        async def noted() -> None:
-            self._world.seen["hook after"] += 1
-
-        for function in (work, work_in_a_thread, relevant, noted):
-            app.action(function)
+    def is_stubborn(self, task: asyncio.Task[object]) -> bool:
+        """Whether it is somebody who swallows its cancellation: it may be left."""
+        return task in self._stubborn
 
     def _mood(self, ctx: Context) -> tuple[str, Random]:
         run = ctx.run
@@ -81,7 +93,7 @@ class People:
         random = Random(f"{self._world.script.seed} {run.job_id} {at} {run.attempt}")
         return random.choices(list(MOODS), list(MOODS.values()))[0], random
 
-    async def _work(self, ctx: Context, process: Process) -> str | None:
+    async def work(self, ctx: Context, process: Process) -> str | None:
         await self._begin(ctx, process)
         mood, random = ("quick", Random(0)) if self.peaceful else self._mood(ctx)
         self._world.seen[f"job {mood}"] += 1
@@ -90,10 +102,13 @@ class People:
         elif mood == "slow":
             await asyncio.sleep(random.choice((30.0, 100.0, 400.0)))
         elif mood == "blocks":
-            self._world.time.block_loop(random.choice((3.0, 70.0)))
+            await process.block(random.choice((3.0, 70.0)))
+        elif mood == "dies":
+            await process.die()
         elif mood == "hangs":
             await asyncio.get_running_loop().create_future()
         elif mood == "swallows cancellation":
+            self._stubborn.add(asyncio.current_task())
             await _stubborn()
         elif mood == "child fails":
             async with asyncio.TaskGroup() as group:
@@ -104,11 +119,16 @@ class People:
             raise _error(mood)
         return None
 
-    def _thread(self, ctx: Context, process: Process) -> str | None:
+    def work_in_a_thread(self, ctx: Context, process: Process) -> str | None:
         self._note(ctx.run, process)
         mood, random = ("quick", Random(0)) if self.peaceful else self._mood(ctx)
         self._world.seen["thread"] += 1
-        if mood in {"fails", "exits", "interrupts", "stops iteration"}:
+        if mood == "slow":
+            self._world.loop.take(random.choice((1.0, 30.0, 100.0)))
+        elif mood in {"hangs", "swallows cancellation"}:  # which nobody can tell a thread
+            self._world.seen["thread stuck"] += 1
+            self._world.loop.take(900.0)
+        elif mood in {"fails", "exits", "interrupts", "stops iteration"}:
             raise _error(mood)
         return f"thread {random.randint(1, 9)}" if mood == "speaks" else None
 
@@ -120,25 +140,25 @@ class People:
         stored = await probe.run(run.id)
         durable = stored is not None and stored.token == run.token and stored.started_at is not None
         if not durable:
-            world.broke("I4", f"{_named(run)} was begun before its claim was durable")
+            world.broke("I4", f"{named(run)} was begun before its claim was durable")
 
     def _note(self, run: Run, process: Process) -> None:
         world = self._world
-        world.happened(f"{process.name} runs {_named(run)}")
+        world.happened(f"{process.name} runs {named(run)}")
         if run.scheduled_at is None:
             return
         begun = self.starts.setdefault((run.job_id, run.scheduled_at, run.attempt), [])
         begun.append(run.token)
         if len(begun) > 1:
-            world.broke("I2", f"{_named(run)} was begun {len(begun)} times")
+            world.broke("I2", f"{named(run)} was begun {len(begun)} times")
         if run.attempt == 1 and run.started_at is not None and run.started_at < run.scheduled_at:
-            world.broke("I7", f"{_named(run)} was begun at {run.started_at}")
+            world.broke("I7", f"{named(run)} was begun at {run.started_at}")
 
 
-def _named(run: Run) -> str:
-    """A run as a trace tells it: no word differs between two plays of one seed."""
+def named(run: Run) -> str:
+    """A run as a story tells it."""
     at = "by hand" if run.scheduled_at is None else f"{run.scheduled_at:%dT%H:%M:%S}"
-    return f"{run.job_id} {at} #{run.attempt}"
+    return f"{run.job_id} {at} #{run.attempt} ({run.id})"
 
 
 async def _stubborn() -> None:
@@ -194,15 +214,23 @@ class _ChatAdapter(Adapter):
         how = chat.next.pop(0) if chat.next else "takes it"
         chat.world.seen[f"chat {how}"] += 1
         await asyncio.sleep(0.1)
+        room = f"{self._process.name} tells {message.to} of {message.run.id}"
+        chat.world.happened(f"{room}: the chat {how}")
         if how == "fails":
-            raise DeliveryError("busy", retry_after=5.0)
+            raise DeliveryError(f"https://u:{SECRET}@chat/ is busy{CONTROL}", retry_after=5.0)
+        if how == "refuses":
+            raise DeliveryError(f"no such room\r\nsecret={SECRET}", permanent=True)
         key = (message.run.id, message.to)
         chat.accepted[key] += 1
+        if chat.accepted[key] > 1:
+            chat.world.broke("I13", f"{message.to} is told once more of {message.run.id}")
         chat.texts.append(message.text)
         if how == "dies":  # in the middle: nobody will know whether it was shown
             await self._process.die()
         if how == "hangs":
             await asyncio.sleep(3600.0)
+        if how == "says nothing":  # as some platforms do: no evidence
+            return Receipt()
         if how == "dies after":  # what it has been told is not marked any more
             asyncio.get_running_loop().call_later(0.0, self._process.kill)
         chat.confirmed[key] = receipt = f"m{sum(chat.accepted.values())}"
@@ -245,6 +273,22 @@ class Trigger(InProcessCronScheduler):
             await asyncio.get_running_loop().create_future()
 
 
-def outcomes(world: World) -> set[str]:
-    """The terminal states that runs have reached, as ``seen`` names them."""
-    return {name for name in _ENDS if world.seen[f"run {name}"]}
+async def pull(
+    provider: InProcessCronScheduler,
+    stop_event: asyncio.Event,
+    *,
+    firing: Firing,
+    interval: float = 60.0,
+) -> None:
+    """What the built-in's ``start`` does, counted (I12)."""
+    here = life()
+    here.triggers += 1
+    if here.triggers > 1:
+        here.process.world.broke("I12", f"{here.triggers} triggers pull in {here.process.name}")
+    try:
+        await _START(provider, stop_event, firing=firing, interval=interval)
+    finally:
+        here.triggers -= 1
+
+
+_START = InProcessCronScheduler.start

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
 
 from acron.errors import AcronError, StoreUnavailable
 from acron.model import Settings
+from acron.testing.simulation.loop import LIFE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
     from datetime import datetime
+    from pathlib import Path
 
     from acron.app import Acron
     from acron.testing.clock import VirtualClock
     from acron.testing.simulation.disk import Connection, FileStore
     from acron.testing.simulation.world import World
 
-#: In which life of which process code runs.
-_life: ContextVar[object] = ContextVar("simulated life", default=None)
-
 #: Seconds that a transaction takes, and that a lost answer is waited for.
 _LATENCIES = (0.0, 0.0, 0.001, 0.01)
-#: What the way to the store adds: two processes never come at the same instant, whose order real
-#: threads would decide.
-_DISTANCES = {"b": 0.000137, "c": 0.000289}
 _LOST_FOR = (2.0, 30.0, 100.0)
 
 INTERVAL = 120.0
@@ -47,11 +43,35 @@ class SkewedClock:
         self._made = clock.monotonic()
 
     def now(self) -> datetime:
-        gained = self.drift * (self._clock.monotonic() - self._made)
-        return self._clock.now() + timedelta(seconds=self.skew + gained)
+        wrong = self.skew
+        if self.drift:
+            wrong += self.drift * (self._clock.monotonic() - self._made)
+        return self._clock.now() + timedelta(seconds=wrong) if wrong else self._clock.now()
 
     def monotonic(self) -> float:
         return self._clock.monotonic()
+
+
+class Life:
+    """One life of a process: a new one after each death. ``triggers`` pull in it just now."""
+
+    __slots__ = ("process", "triggers")
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.triggers = 0
+
+
+def life() -> Life:
+    """The life in which this runs."""
+    found = LIFE.get()
+    assert isinstance(found, Life)
+    return found
+
+
+def living() -> Process:
+    """The process as whose code this runs."""
+    return life().process
 
 
 class Process:
@@ -60,16 +80,19 @@ class Process:
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         self.name = name
-        self.clock = SkewedClock(world.time.clock)
+        self.clock = SkewedClock(world.loop.clock)
         self.app: Acron | None = None
         self.store: Connection | FileStore | None = None
         self.partitioned = False
         self.frozen = False
         self.slow = 0.0  # seconds that each transaction takes more
         self.die_in = 0  # transactions until it dies; 0: it does not
+        self.die_at = ""  # what those are called; empty: any
         self.die_after = False  # the one it dies at has been committed
         self.lose_in = 0  # transactions until an answer is lost
-        self._life: object = None
+        self._blocked = 0.0  # seconds, in all, for which its loop was
+        self._salt = crc32(f"{world.script.seed} {name}".encode())
+        self.life: Life | None = None
         self._context: Context | None = None
         self._main: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -85,13 +108,16 @@ class Process:
         if self.up:
             return
         self.world.happened(f"{self.name} starts")
-        self._life = object()
-        self._context = copy_context()
-        self._context.run(_life.set, self._life)
+        self._come_to_life()
         self._stop = asyncio.Event()
         self.partitioned = self.frozen = False
         self.slow, self.die_in, self.lose_in = 0.0, 0, 0
         self._main = self._task(self._live())
+
+    def _come_to_life(self) -> None:
+        self.life = Life(self)
+        self._context = copy_context()
+        self._context.run(LIFE.set, self.life)
 
     async def _live(self) -> None:
         self.store = self.world.store_for(self)
@@ -109,7 +135,10 @@ class Process:
             return
         self.world.happened(f"{self.name} stops")
         self._stop.set()
+        blocked = self._blocked - self.world.loop.blocked_for(self.life)
         _, late = await asyncio.wait({self._main}, timeout=STOP_BOUND + 40 * self.slow)
+        if late and self._blocked > blocked:  # nobody stops what blocks the loop
+            _, late = await asyncio.wait({self._main}, timeout=self._blocked - blocked)
         if late and self.up:
             self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
             self.kill()
@@ -118,9 +147,9 @@ class Process:
         """``kill -9``: nothing is awaited, nothing is flushed, nothing of it runs again."""
         if not self.up:
             return
-        life, self._life = self._life, None
+        ended, self.life = self.life, None
         self.world.happened(f"{self.name} is killed")
-        self.world.bury(lambda context: context.get(_life) is life)
+        self.world.loop.bury(ended)
         if self.store is not None:
             self.store.drop()
         self._main = None
@@ -130,6 +159,21 @@ class Process:
         """The id of its node, while it is one."""
         node = None if self.app is None else self.app.node
         return None if node is None else node.id
+
+    async def block(self, seconds: float) -> None:
+        """Called from within: its loop is blocked for so long."""
+        self._blocked += seconds
+        self.world.loop.block(self.life, seconds)
+        await asyncio.sleep(seconds)
+
+    async def freeze(self, seconds: float) -> None:
+        """As SIGSTOP does: nothing of it runs, and its lease is not renewed either."""
+        if self.up:
+            self.frozen = True
+            self._blocked += seconds
+            self.world.loop.block(self.life, seconds)
+        await self.world.loop.advance(seconds)
+        self.frozen = False
 
     async def die(self) -> NoReturn:
         """Called from within: it is killed here, and this never returns."""
@@ -145,7 +189,7 @@ class Process:
         """``work`` by its app, as code of its own; None if it dies meanwhile, or refuses."""
         if not self.up or self.app is None or self.app._store is None:  # noqa: SLF001
             return None
-        app, life = self.app, self._life
+        app, began = self.app, self.life
 
         async def contained() -> Any:
             try:
@@ -154,13 +198,13 @@ class Process:
                 return error
 
         task = self._task(contained())
-        while not task.done() and self._life is life:
+        while not task.done() and self.life is began:
             await asyncio.wait({task}, timeout=5.0)
         return task.result() if task.done() else None
 
     async def command(self, work: Callable[[Acron], Awaitable[Any]]) -> Any:
         """``work`` as a command of the shell does it: open, without a trigger, and close."""
-        self._context = copy_context()
+        self._come_to_life()
         self.store = self.world.store_for(self)
         app = self.world.make_app(self, self.store)
 
@@ -177,10 +221,7 @@ class Process:
 
     async def at(self, name: str) -> None:
         """Before a transaction."""
-        latency = _LATENCIES[self._chance(name) % 4] + _DISTANCES.get(self.name, 0.0)
-        await asyncio.sleep(latency + self.slow)
-        while self.frozen:  # noqa: ASYNC110 (an event would be one more state to keep in step)
-            await asyncio.sleep(1.0)
+        await asyncio.sleep(_LATENCIES[self._chance() % 4] + self.slow)
         if self.partitioned:
             await asyncio.sleep(2.0)
             raise StoreUnavailable("the network is gone", address="simulated")
@@ -195,15 +236,17 @@ class Process:
             self.lose_in -= 1
             if not self.lose_in:
                 self.world.happened(f"{self.name} waits for the answer of {name}")
-                await asyncio.sleep(_LOST_FOR[self._chance(name) % 3])
+                await asyncio.sleep(_LOST_FOR[self._chance() % 3])
 
-    def _chance(self, name: str) -> int:
-        """A number that only the seed and the moment decide: not the order in which sets of tasks
-        happen to be walked."""
-        now = self.clock.monotonic()
-        return crc32(f"{self.world.script.seed} {self.name} {name} {now:.6f}".encode()) >> 8
+    def _chance(self) -> int:
+        """A number that only the seed and the moment decide, so that a story that is told shorter
+        is the same in what is left of it."""
+        moment = int(self.clock.monotonic() * 1e6) + self._salt
+        return (moment * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> 40
 
     async def _count_down(self, name: str) -> None:
+        if self.die_at not in {"", name}:
+            return
         self.die_in -= 1
         if not self.die_in:
             when = "after" if self.die_after else "before"
@@ -222,8 +265,12 @@ class Bystander(Process):
         pass
 
 
-def settings() -> Settings:
-    """Short bounds, so that a story fits into an hour."""
+def settings(home: Path) -> Settings:
+    """Short bounds, so that a story fits into an hour; and a home that nobody else has."""
     return Settings(
-        interval=INTERVAL, drain_timeout=DRAIN, max_running=10, retention_days=100_000.0
+        home=str(home),
+        interval=INTERVAL,
+        drain_timeout=DRAIN,
+        max_running=10,
+        retention_days=100_000.0,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Kind = Literal["database", "files"]
 
@@ -48,6 +49,8 @@ DISK_ERRORS = ("EIO", "ENOSPC", "kill")
 #: What somebody's editor leaves in jobs.json: half of it, a junk record, a field that no version
 #: knows, a schema that is not written yet.
 HANDS = ("truncates", "junk record", "unknown field", "newer schema")
+#: How the chat treats a message.
+CHATS = ("fails", "refuses", "hangs", "dies", "dies after", "says nothing")
 
 
 class Kinds(NamedTuple):
@@ -59,6 +62,16 @@ class Kinds(NamedTuple):
     only: Kind | None = None
 
 
+#: The transactions that a process may die at by name: the steps of a fire, and what people do.
+FATAL = ("claim", "finish", "mark", "recover", "write", "beat")
+
+
+def _death(random: Random) -> tuple[int, bool, str]:
+    """At which transaction, after its commit or before, and what it is called: empty for any."""
+    name = random.choice(("", "", *FATAL))
+    return random.randint(1, 2 if name else 12), random.random() < 0.5, name
+
+
 def _one_of(*values: Any) -> Callable[[Random], Any]:
     return lambda random: random.choice(values)
 
@@ -66,7 +79,7 @@ def _one_of(*values: Any) -> Callable[[Random], Any]:
 #: Waiting is done after each step.
 STEPS: dict[str, Kinds] = {
     "crash": Kinds(6, "process"),
-    "crash_at": Kinds(8, "process", lambda random: (random.randint(1, 12), random.random() < 0.5)),
+    "crash_at": Kinds(8, "process", _death),
     "start": Kinds(8, "process"),
     "stop": Kinds(4, "process"),
     "lose_answer": Kinds(4, "process", lambda random: random.randint(1, 8), "database"),
@@ -93,7 +106,7 @@ STEPS: dict[str, Kinds] = {
     "cancel": Kinds(2),
     "trigger": Kinds(4, "process"),
     "provider": Kinds(3, "process", _one_of("raises", "returns", "hangs")),
-    "chat": Kinds(8, "", _one_of("fails", "hangs", "dies", "dies after")),
+    "chat": Kinds(8, "", _one_of(*CHATS)),
     "wait": Kinds(6, "", _one_of(60, 600)),
 }
 
@@ -146,4 +159,43 @@ def _job(random: Random, job_id: str) -> dict[str, Any]:
     for name, values in choices.items():
         if random.random() < 0.3 and not (name == "jitter" and schedule.startswith("in")):
             record[name] = random.choice(values)
+    if record.get("catch_up") == "all":
+        record.setdefault("catch_up_limit", 10)  # a hundred starts in a row tell nothing more
     return {key: value for key, value in record.items() if value is not None}
+
+
+#: Of a job's record, what it cannot do without.
+_NEEDED = frozenset({"id", "schedule", "action"})
+_WAITS = (1, 5, 20, 61, 130)
+
+
+def simpler(script: Script, start: int) -> Iterator[Script]:
+    """Scripts with one thing less than ``script``, from the ``start``-th on; always in the same
+    order, so that what was tried in vain need not be tried again."""
+    return islice(_simpler(script), start, None)
+
+
+def _simpler(script: Script) -> Iterator[Script]:
+    for name in reversed(script.processes[1:]):
+        others = tuple(one for one in script.processes if one != name)
+        yield _without(script, name)._replace(processes=others)
+    for job in script.jobs:
+        if len(script.jobs) > 1:
+            jobs = tuple(one for one in script.jobs if one is not job)
+            yield _without(script, job["id"])._replace(jobs=jobs)
+    for at, job in enumerate(script.jobs):
+        for key in [key for key in job if key not in _NEEDED]:
+            less = {name: one for name, one in job.items() if name != key}
+            yield script._replace(jobs=(*script.jobs[:at], less, *script.jobs[at + 1 :]))
+    for at, step in enumerate(script.steps):
+        for wait in _WAITS if step.what == "wait" else ():
+            if wait < step.how:
+                sooner = (*script.steps[:at], step._replace(how=wait), *script.steps[at + 1 :])
+                yield script._replace(steps=sooner)
+
+
+def _without(script: Script, whom: str) -> Script:
+    """Without the steps that befall it."""
+    return script._replace(
+        steps=tuple(one for one in script.steps if whom not in (one.whom, one.how))
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,19 +12,17 @@ from acron.app import Acron
 from acron.model import RunState
 from acron.stores.dead import DIED
 from acron.testing.simulation.disk import Connection, Database, FileStore, Platter
-from acron.testing.simulation.people import Chat, People, Trigger
+from acron.testing.simulation.eras import Eras
+from acron.testing.simulation.people import FUNCTIONS, Chat, People, Trigger, named
 from acron.testing.simulation.process import Bystander, Process, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextvars import Context
+    from collections.abc import Callable, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from acron.abc import Decide, Store
     from acron.model import Decision, Due, Run
-    from acron.occurrences import History
-    from acron.testing.harness import VirtualTime
+    from acron.testing.simulation.loop import SimulatedLoop
     from acron.testing.simulation.script import Script
 
 
@@ -37,9 +37,10 @@ class World:
     """One play of one script. ``trace`` is what happened, ``violations`` what should not have;
     ``seen`` counts the faults that struck and the states that were reached."""
 
-    def __init__(self, script: Script, time: VirtualTime, folder: Path) -> None:
+    def __init__(self, script: Script, loop: SimulatedLoop, folder: Path) -> None:
         self.script = script
-        self.time = time
+        self.loop = loop
+        self.folder = folder
         self.trace: list[tuple[float, str]] = []
         self.violations: list[Violation] = []
         self.seen: Counter[str] = Counter()
@@ -48,25 +49,38 @@ class World:
         self.chat = Chat(self)
         self.people = People(self)
         self.processes = {name: Process(self, name) for name in script.processes}
-        self.database = Database(time.clock.monotonic)
+        self.database = Database(loop.clock.monotonic)
         self.path = folder / "jobs.json"
         self.platter = Platter(folder)
-        self._began = time.clock.monotonic()
-        self.start = time.now()
+        self._began = loop.clock.monotonic()
+        self.start = loop.clock.now()
         self.runs: dict[str, Run] = {}  # as they were when last looked at
         self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
         self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
-        self.rebound: dict[str, datetime] = {}  # when a job's schedule was last changed
-        self.before: dict[str, History] = {}  # what was known of it then
+        self.eras = Eras(self)
         self._probe: FileStore | None = None
+        self.threads = threading.active_count()
         self.added: set[str] = set()  # whose creation was acknowledged
+        self.edited: dict[tuple[str, datetime | None], int] = {}  # the last acknowledged revision
         self.marked: set[str] = set()  # that somebody gave a field that no version knows
+
+    def now(self) -> datetime:
+        """By the clock of a machine that is right."""
+        return self.loop.clock.now()
+
+    def open_files(self) -> list[str]:
+        """The files of this story that this process has open, where the system tells."""
+        links = Path("/proc/self/fd")
+        if self.script.kind == "database" or not links.is_dir():
+            return []
+        names = [str(link.resolve()) for link in links.iterdir()]
+        return [name for name in names if name.startswith(f"{self.folder}/")]
 
     # --- what is told
 
     def happened(self, what: str) -> None:
         if not self.over:
-            self.trace.append((self.time.clock.monotonic() - self._began, what))
+            self.trace.append((self.loop.clock.monotonic() - self._began, what))
 
     def broke(self, invariant: str, how: str) -> None:
         """An invariant does not hold."""
@@ -77,9 +91,6 @@ class World:
 
     def tore(self) -> None:
         self.seen["torn write"] += 1
-
-    def bury(self, dead: Callable[[Context], bool]) -> None:
-        self.time._here().bury(dead)  # noqa: SLF001 (its other half)
 
     def stopping(self, process: Process) -> None:
         self.happened(f"{process.name} drains")
@@ -96,22 +107,23 @@ class World:
             store,
             app="simulated",
             clock=process.clock,
-            settings=settings(),
+            settings=settings(self.folder),
             provider=Trigger(self, process),
             adapters={"chat": self.chat.adapter(process)},
         )
-        self.people.enter(app, process)
+        for function in FUNCTIONS:
+            app.action(function)
         return app
 
     async def probe(self) -> Store:
         """The truth, by a way that never fails."""
         if self.script.kind == "database":
             if not self.database._opened:  # noqa: SLF001
-                await self.database.open(self.time.now())
+                await self.database.open(self.now())
             return self.database
         if self._probe is None:
             store = FileStore(self.path, Bystander(self, "probe"))
-            await store.open(self.time.now())
+            await store.open(self.now())
             self._probe = store
         return self._probe
 
@@ -136,8 +148,21 @@ class World:
 
         return decided
 
-    def watch_recovery(self, decisions: list[Decision]) -> None:
+    def ended(self, process: Process, decisions: Sequence[Decision | None]) -> None:
+        """Tell what became of runs."""
+        for decision in decisions:
+            if decision is None:
+                self.happened(f"{process.name} writes an end too late")
+                continue
+            for run in decision.runs:
+                again = "" if run.state.ended else f" until {run.due_at:%H:%M:%S}"
+                self.happened(f"{process.name}: {named(run)} is {run.state}{again}")
+            for skip in decision.skips:
+                self.happened(f"{process.name}: {skip.job_id} is skipped: {skip.reason}")
+
+    def watch_recovery(self, process: Process, decisions: list[Decision]) -> None:
         """I2: the runs of a node are ended by others only once it is proven dead."""
+        self.ended(process, decisions)
         for run in (run for decision in decisions for run in decision.runs):
             if run.state.ended:
                 self.settled[run.id] = run
