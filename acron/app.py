@@ -34,7 +34,7 @@ from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
 from acron.runtime.idle import fire_until_idle
-from acron.runtime.record import settle
+from acron.runtime.rules import edition
 from acron.runtime.standing import drain_node, newer_code
 from acron.stores import open_store
 from acron.threads import Threads
@@ -270,9 +270,7 @@ class Acron(ManualWork):
             await self._runtime.attempts.wait(run_id, 1.0)
 
     async def settle_dead(self) -> None:
-        async with self._reading() as store:
-            now, here = self.clock.now(), self._runtime
-            await (store.recover(now, settle) if here is None else here.recover())
+        await (super().settle_dead() if self._runtime is None else self._runtime.recover())
 
     @property
     def store(self) -> Store:
@@ -338,6 +336,7 @@ class Acron(ManualWork):
             version=self.version,
             started_at=now,
             interval=self.settings.interval,
+            zones=edition(),
         )
         try:
             await store.open(now, self._node if node else None)

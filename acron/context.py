@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable  # noqa: TC003 (whoever asks for the signature reads them)
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
+from acron.model import Job, Run  # noqa: TC001
 
-    from acron.model import Job, Run
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Context(Struct, eq=False):

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from acron.errors import ConfigError, InvalidJob, ScheduleError
 from acron.model import PROGRESS, Decision, Job, Skip, SkipReason
-from acron.schedules import Calendar, Once, bounded, exact, parse, refuse_past
+from acron.schedules import Calendar, Once, bounded, exact, parse, refuse_past, zones
+from acron.schedules.combine import zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,6 +76,12 @@ def timetable(job: Job) -> Schedule:
     return _timetable(job.bound, job.tz, policy.gap, policy.fold, policy.start, policy.until)
 
 
+def forget_zones() -> None:
+    """Time zones have other rules than they had: read every schedule anew, by those."""
+    zones.forget()
+    _timetable.cache_clear()
+
+
 def fire_at(job: Job, instant: datetime) -> datetime:
     """``instant`` with the job's jitter: the same for the same job and instant, everywhere."""
     jitter = job.policy.jitter
@@ -105,6 +112,23 @@ def advance(job: Job, schedule: Schedule, cursor: datetime) -> Job:
         next_fire_at=None if following is None else fire_at(job, following),
         completed=following is None and not schedule.on_start,
     )
+
+
+def replanned(job: Job) -> Job:
+    """The job with its next instant by the rules that its time zone has now; they may have changed
+    since that was computed. Raises ScheduleError."""
+    if job.cursor is None or job.completed or job.error is not None:
+        return job
+    if job.tz == "UTC" and "TZ" not in job.bound:  # of many jobs, most need no reading
+        return job
+    schedule = timetable(job)
+    if zone_of(schedule) is None:
+        return job
+    cursor = job.cursor
+    if not schedule.recurring and (moment := schedule.last_at(cursor)) is not None:
+        cursor = moment - TICK  # it has not fired, and is past by the new rules
+    moved = advance(job, schedule, cursor)
+    return job if moved.next_fire_at == job.next_fire_at else moved
 
 
 def starts_each(job: Job) -> bool:

@@ -23,6 +23,7 @@ from acron.records import (
     job_to_record,
     unknown_field,
 )
+from acron.runtime.record import settle
 from acron.runtime.run import IRRELEVANT
 from acron.specs import Call, Command, Custom, Http, Prompt
 from acron.targets import ORIGIN
@@ -316,9 +317,10 @@ class Verbs(Reading, Bulk):
     async def _wait_for(self, run_id: str) -> None:
         """Until it is worth looking at the run again, for a second at most."""
 
-    @abstractmethod
     async def settle_dead(self) -> None:
         """End the runs of processes that have died, as any that can open the store may."""
+        async with self._reading() as store:
+            await store.recover(self.clock.now(), settle)
 
 
 class Forsaken:

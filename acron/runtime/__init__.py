@@ -27,6 +27,7 @@ from acron.runtime.hooks import Hooks
 from acron.runtime.keepers import Listener, Notifier, Sweep, Upkeep, keep
 from acron.runtime.pulse import Pulse
 from acron.runtime.record import Recorder, settle
+from acron.runtime.rules import Rules
 from acron.runtime.run import CLEANUP
 from acron.runtime.standing import Standing
 from acron.runtime.supervise import Supervisor
@@ -89,7 +90,8 @@ class Runtime:
         self.draining = False
         self._actions = actions
         self._settings = settings
-        self._threads = threads
+        self.threads = threads
+        self.rules = Rules(self, node.zones)
         self.standing = Standing(self, actions, frozenset(declared))
         self._supervisor = Supervisor(
             provider, fallback, clock, self.pulse.trouble, self._beat_soon
@@ -209,13 +211,12 @@ class Runtime:
     ) -> int:
         """Claim and start. A claim that has to wait does so in a task of our own, which nobody
         gives up: it becomes durable, and its runs must then start."""
-        claiming = self._claim(only, late, taken)
         if self.store.at_once:
-            return await claiming
+            return await self._claim(only, late, taken)
 
         async def contained() -> int | BaseException:
-            try:
-                return await claiming
+            try:  # made in here: a task that is cancelled before it begins awaits nothing
+                return await self._claim(only, late, taken)
             except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
                 return error
 
@@ -270,13 +271,14 @@ class Runtime:
             node,
             provider=self._supervisor.provider.name if self._triggered else "",
             provider_note=self._supervisor.note,
+            zones=self.rules.known,
             stood_down=self.standing.why,
             drain_requested=self.standing.drain_requested,
             draining=self.draining,
             running=len(self.attempts),
             abandoned=(
                 *self.attempts.abandoned,
-                *self._threads.abandoned,
+                *self.threads.abandoned,
                 *self.deliverer.abandoned,
                 *self.hooks.abandoned,
             ),
@@ -290,6 +292,7 @@ class Runtime:
         self._serve_anew()
         settings = self._settings
         await self.standing.look()
+        await self.rules.start()
         await self.recover()
         await self.pulse.beat(force=True)
         self.watchdog.start()

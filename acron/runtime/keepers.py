@@ -141,7 +141,8 @@ class Sweep:
 
 class Upkeep:
     """Every other interval: beat (ticks do so too), settle what nobody runs, and see what should
-    have fired; every hour: forget what is old, tell of what others left untold."""
+    have fired; every hour: forget what is old, tell of what others left untold, look whether the
+    rules of time zones have changed."""
 
     def __init__(self, rt: Runtime, interval: float, days: float, keep_runs: int) -> None:
         self._rt = rt
@@ -176,6 +177,7 @@ class Upkeep:
         if rt.clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL:
             self._pruned_at = rt.clock.monotonic()
             self._untold = self._old_files = True
+            await rt.rules.look()
             await rt.store.prune(before, self._keep_runs)
         if self._old_files:
             self._old_files = False  # what fails waits for the next hour

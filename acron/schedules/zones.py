@@ -151,6 +151,13 @@ def _by_folded_name() -> dict[str, str]:
     return {name.casefold(): name for name in available_timezones()}
 
 
+def forget() -> None:
+    """Look zones up anew. Those in use keep the rules that they have."""
+    ZoneInfo.clear_cache()
+    zone.cache_clear()
+    _by_folded_name.cache_clear()
+
+
 def similar(name: str) -> str:
     """A known zone whose name is like ``name``, or an example."""
     from difflib import get_close_matches  # noqa: PLC0415  # only for an error message

@@ -14,6 +14,7 @@ from acron.stores.news import News
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
     from datetime import datetime
     from pathlib import Path
 
@@ -89,9 +90,7 @@ class LocalStore(Store):
         executor, self._executor = self._executor, None
         if executor is None:
             return
-        last = asyncio.get_running_loop().run_in_executor(executor, self._let_go)
-        await asyncio.wait({last}, timeout=_CLOSE_WAIT)
-        executor.shutdown(wait=False)
+        await end(executor, self._let_go)
 
     def drop(self) -> None:
         """What the system does when a process is killed: its files and locks are let go, and what
@@ -146,3 +145,10 @@ class LocalStore(Store):
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._news.tell)
+
+
+async def end(executor: Executor, last: Callable[[], object]) -> None:
+    """Do ``last`` in its thread, and end that; bounded."""
+    done = asyncio.get_running_loop().run_in_executor(executor, last)
+    await asyncio.wait({done}, timeout=_CLOSE_WAIT)
+    executor.shutdown(wait=False)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from acron.abc import Store
-from acron.errors import StoreUnavailable
+from acron.errors import StoreError, StoreUnavailable
 from acron.model import Decision, RunState
 from acron.stores import postgres_jobs as jobs
 from acron.stores import postgres_ledger as ledger
@@ -109,7 +109,11 @@ class PostgresStore(Store):
                 self._note(job_id, problem)
             return rows.mark, result
 
-        return await self._link.transact(whole, doubts)
+        try:
+            return await self._link.transact(whole, doubts)
+        except StoreError as error:
+            error.address = error.address or self.address
+            raise
 
     def _note(self, job_id: str, problem: str) -> None:
         if self._problems.get(job_id) != problem:
@@ -129,11 +133,12 @@ class PostgresStore(Store):
 
     def _fence(self) -> None:
         if self._lease is not None and not self._lease.held:
-            raise self._lapsed()
+            raise nodes.lapsed(self.address)
 
-    def _lapsed(self) -> StoreUnavailable:
-        message = "the lease of this node has run out: it starts and delivers nothing"
-        return StoreUnavailable(message, address=self.address)
+    @property
+    def _own(self) -> str | None:
+        """The node that we are, if any."""
+        return None if self._lease is None else self._lease.node.id
 
     async def _happened(self, kind: str) -> list[Doubt]:
         """Those of the commits whose answers were lost that did happen. Raises StoreUnavailable
@@ -232,10 +237,10 @@ class PostgresStore(Store):
             return []
 
         async def step(rows: Rows) -> tuple[list[Decision], int, bool]:
-            await self._lives(rows)
             if only is None:
-                decisions, held = await work.claim(rows, now, limit, can_run, decide)
+                decisions, held = await work.claim(rows, now, limit, can_run, decide, self._own)
             else:
+                await nodes.hold(rows.connection, self._own)
                 decisions, held = await work.claim_job(rows, only, now, can_run, decide), 0
             news = is_news(decisions)
             if news:
@@ -249,11 +254,6 @@ class PostgresStore(Store):
             self._news.tell()
         self._look_again(held)
         return decisions
-
-    async def _lives(self, rows: Rows) -> None:
-        lease = self._lease
-        if lease is not None and not await nodes.lives(rows.connection, lease.node.id):
-            raise self._lapsed()
 
     def _look_again(self, held: int) -> None:
         """What others held was left out, and they may let it go: look again soon."""
@@ -316,11 +316,10 @@ class PostgresStore(Store):
         self._doubts["recover"].clear()
         if happened:
             return [one for doubt in happened for one in doubt.result]
-        own = None if self._lease is None else self._lease.node.id
 
         async def step(rows: Rows) -> list[Decision]:
-            await self._lives(rows)
-            decisions = await work.recover(rows, now, settle, own)
+            await nodes.hold(rows.connection, self._own)
+            decisions = await work.recover(rows, now, settle, self._own)
             if decisions:
                 await self._tell(rows)
             return decisions

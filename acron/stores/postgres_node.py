@@ -208,14 +208,26 @@ async def all_nodes(connection: Connection) -> list[Node]:
     return [replace(_decode(data), alive=alive) for data, alive in rows]
 
 
-async def lives(connection: Connection, node: str) -> bool:
-    """Whether the lease of ``node`` has not run out; nobody calls it dead before the end of this
-    transaction. Raises StoreError when a newer acron has changed the tables since we opened."""
-    found = await connection.fetchrow(_HOLD, node)
-    if found is None:
-        return False
-    check_version(found[1])
-    return bool(found[0])
+async def hold(connection: Connection, node: str | None) -> None:
+    """Nobody calls ``node`` dead before the end of this transaction. See ``check_lease``."""
+    if node is not None:
+        found = await connection.fetchrow(_HOLD, node)
+        check_lease(*(found or (None, None)))
+
+
+def check_lease(alive: bool | None, version: int | None) -> None:  # noqa: FBT001 (a row's columns)
+    """Raises StoreUnavailable for a lease that has run out, and StoreError when a newer acron has
+    changed the tables since we opened. None: there is no such node."""
+    if version is not None:
+        check_version(version)
+    if not alive:
+        raise lapsed()
+
+
+def lapsed(address: str = "") -> StoreUnavailable:
+    """The error of a node whose lease has run out."""
+    message = "the lease of this node has run out: it starts and delivers nothing"
+    return StoreUnavailable(message, address=address)
 
 
 async def left_by_dead(connection: Connection, own: str | None) -> dict[str, str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from acron.model import Job, Run, Skip
 from acron.stores.postgres_link import Mark, Thrown
+from acron.stores.postgres_node import check_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -42,7 +43,8 @@ LANES = 1024
 # What is due: jobs, then pending runs with their jobs, as (due_at, rank, job id, run, job's data);
 # "held" is how many more others have locked, counted when there are fewer than asked for. A job is
 # seen as it is now, even if others claimed it in between, since a row is looked at again once it is
-# locked; but runs are not locked here, and must be read again.
+# locked; but runs are not locked here, and must be read again. The row of the claim's node is held
+# first: see ``postgres_node``.
 _JOBS_DUE = """
 FROM jobs WHERE due_at <= $1 AND needs = ANY($2::text[]) AND (due_at, rank, id) > ($3, $4, $5)
 ORDER BY due_at, rank, id LIMIT $7
@@ -54,7 +56,10 @@ WHERE r.due_at <= $1 AND j.needs = ANY($2::text[])
 ORDER BY r.due_at, r.rank, r.job_id, r.number LIMIT $7
 """
 _DUE = f"""
-WITH d AS MATERIALIZED (
+WITH n AS MATERIALIZED (
+    SELECT expires > clock_timestamp() AS alive, (SELECT version FROM meta) AS version FROM nodes
+    WHERE id = $8 FOR KEY SHARE OF nodes
+), d AS MATERIALIZED (
     (SELECT * FROM (SELECT due_at, rank, id, 0::bigint AS run, data {_JOBS_DUE}
         FOR UPDATE SKIP LOCKED) AS a)
     UNION ALL
@@ -64,8 +69,8 @@ WITH d AS MATERIALIZED (
 SELECT CASE WHEN (SELECT count(*) FROM d) < $7
     THEN (SELECT count(*) FROM (SELECT {_JOBS_DUE}) AS a)
         + (SELECT count(*) FROM (SELECT {_RUNS_DUE}) AS b) - (SELECT count(*) FROM d)
-    ELSE 0 END AS held, d.*
-FROM (SELECT 1) AS always LEFT JOIN d ON true
+    ELSE 0 END AS held, alive, version, d.*
+FROM (SELECT 1) AS always LEFT JOIN n ON true LEFT JOIN d ON true
 """  # noqa: S608 (our own words)
 _LOCK_JOB = "SELECT data FROM jobs WHERE id = $1 AND needs = ANY($2::text[]) FOR UPDATE"
 _LOCK_JOBS = "SELECT id, data FROM jobs WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE"
@@ -75,11 +80,6 @@ SELECT id, data FROM jobs WHERE id IN (
     UNION SELECT job_id FROM ended_runs WHERE number = ANY($1::bigint[])
 ) ORDER BY id FOR UPDATE
 """
-_JOBS_OF = """
-SELECT id, data, EXISTS (
-    SELECT FROM open_runs WHERE job_id = jobs.id AND due_at IS NOT NULL) AS waiting
-FROM jobs WHERE id = ANY($1::text[])
-"""
 # Takes out, and so locks, the runs that are running under that very token.
 _TAKE_RUNS = """
 DELETE FROM open_runs USING unnest($1::bigint[], $2::bigint[]) AS n(number, token)
@@ -87,21 +87,26 @@ WHERE open_runs.number = n.number AND open_runs.token = n.token AND state = 'run
 RETURNING data
 """
 _LOCK_RUNS = "SELECT data FROM {} WHERE number = ANY($1::bigint[]) ORDER BY number FOR UPDATE"
-_OPEN = """
-SELECT data FROM open_runs WHERE job_id = ANY($1::text[]) ORDER BY token, number
-"""
-_OPEN_IN = "SELECT data FROM open_runs WHERE lane = ANY($1::bytea[]) ORDER BY token, number"
 # One claims the runs of a key at a time.
 _TRY_LANES = """
 SELECT lane FROM unnest($1::int[]) AS lane
 WHERE pg_try_advisory_xact_lock(hashtext(current_schema()), lane)
 """
 _WAIT_LANE = "SELECT pg_advisory_xact_lock(hashtext(current_schema()), $1)"
-_RESERVE = """
-WITH noted AS (INSERT INTO commits (id) VALUES ($2) ON CONFLICT DO NOTHING)
-SELECT pg_current_xact_id()::text AS xid,
-    ARRAY(SELECT nextval('tokens') FROM generate_series(1, $1::int)) AS tokens
-"""
+_NOTED = """
+WITH noted AS (INSERT INTO commits (id) VALUES ($1) ON CONFLICT DO NOTHING)
+SELECT pg_current_xact_id()::text AS xid"""
+_RESERVE = f"""{_NOTED},
+    ARRAY(SELECT nextval('tokens') FROM generate_series(1, $2::int)) AS tokens
+"""  # noqa: S608 (our own words, and so below)
+_STANDING = f"""{_RESERVE},
+    ARRAY(SELECT data FROM open_runs WHERE job_id = ANY($3::text[]) ORDER BY token, number) AS own,
+    ARRAY(SELECT data FROM open_runs WHERE lane = ANY($4::bytea[]) ORDER BY token, number) AS keyed
+"""  # noqa: S608
+_JOBS_OF = f"""{_NOTED}, jobs.id, jobs.data, EXISTS (
+    SELECT FROM open_runs WHERE job_id = jobs.id AND due_at IS NOT NULL) AS waiting
+FROM (SELECT 1) AS always LEFT JOIN jobs ON jobs.id = ANY($2::text[])
+"""  # noqa: S608
 _WAITING = """
 SELECT EXISTS (SELECT FROM open_runs WHERE job_id = ANY($1::text[]) AND due_at IS NOT NULL)
 """
@@ -145,20 +150,23 @@ class Reading:
     # tokens
 
     async def reserve(self, count: int) -> None:
-        """Make so many tokens ready. Call it with the locks held: that is what orders them."""
-        row = await self.connection.fetchrow(_RESERVE, count, self._commit)
+        """Make so many tokens ready, and what is written from now on be proven by its commit.
+        Call it with the locks held: that is what orders tokens."""
+        self._noted(await self.connection.fetchrow(_RESERVE, self._commit, count))
+
+    def _noted(self, row: Any) -> None:
         self.mark = Mark(row["xid"], self._commit)
-        self._tokens = row["tokens"]
+        self._tokens = row.get("tokens") or []
         self._tokens.reverse()
 
-    async def minting(self, count: int, pure: Callable[[], T]) -> T:
-        """What ``pure`` gives, with about ``count`` tokens to mint from."""
+    async def minting(self, pure: Callable[[], T]) -> T:
+        """What ``pure`` gives, with the tokens made ready, and more if it needs more."""
         while True:
-            await self.reserve(count)
+            ready = len(self._tokens)
             try:
                 return pure()
             except OutOfTokens:
-                count = 2 * count + 1
+                await self.reserve(2 * ready + 1)
             except Exception as error:
                 raise Thrown(error) from error
 
@@ -170,13 +178,16 @@ class Reading:
     # reading
 
     async def due(
-        self, now: datetime, needs: Collection[str], after: Cursor, limit: int
+        self, now: datetime, needs: Collection[str], after: Cursor, limit: int, node: str | None
     ) -> tuple[list[Cursor], int]:
         """Lock the jobs that are due, and those of pending runs that are: at most ``limit`` rows
-        in order, and how many more there are that others hold."""
-        found = await self.connection.fetch(_DUE, now, list(needs), *after, limit)
+        in order, and how many more there are that others hold. See ``check_lease`` for
+        the ``node``; nobody calls it dead before the end of this transaction."""
+        found = await self.connection.fetch(_DUE, now, list(needs), *after, limit, node)
+        if node is not None:
+            check_lease(found[0]["alive"], found[0]["version"])
         rows: list[Cursor] = []
-        for _, due_at, place, job_id, number, data in found:
+        for _, _, _, due_at, place, job_id, number, data in found:
             if job_id is not None:
                 self._read_job(job_id, data)
                 rows.append((due_at, place, job_id, number))
@@ -204,11 +215,13 @@ class Reading:
         return {run.id: run for run in (read_run(data) for (data,) in taken)}
 
     async def read_jobs(self, ids: Iterable[str]) -> bool:
-        """Jobs as they are now, not locked; whether one of them has a pending run."""
-        found = await self.connection.fetch(_JOBS_OF, list(ids))
-        for job_id, data, _ in found:
-            self._read_job(job_id, data)
-        return any(waiting for _, _, waiting in found)
+        """Jobs as they are now, not locked; whether one of them has a pending run. No tokens."""
+        found = await self.connection.fetch(_JOBS_OF, self._commit, list(ids))
+        self._noted(found[0])
+        for _, job_id, data, _ in found:
+            if job_id is not None:
+                self._read_job(job_id, data)
+        return any(waiting for _, _, _, waiting in found)
 
     async def lock_ends(self, run_ids: Iterable[str]) -> None:
         """Lock runs, and first their jobs."""
@@ -236,19 +249,17 @@ class Reading:
         """Whether one of the jobs has a pending run."""
         return bool(await self.connection.fetchval(_WAITING, job_ids))
 
-    async def standing(self, job_ids: Collection[str]) -> Standing:
-        """The runs that have not ended of jobs that are locked, and of their keys."""
+    async def standing(self, job_ids: Collection[str], tokens: int) -> Standing:
+        """The runs that have not ended of jobs that are locked, and of their keys; ``reserve``
+        so many tokens meanwhile."""
         found = Standing()
         keys = {job.policy.key for job_id in job_ids if (job := self.jobs.get(job_id))} - {None}
-        asked = (
-            (_OPEN, list(job_ids)),
-            (_OPEN_IN, [digest(key) for key in keys if key is not None]),
-        )
-        for sql, values in asked:
-            for start in range(0, len(values), CHUNK):
-                for (data,) in await self.connection.fetch(sql, values[start : start + CHUNK]):
-                    found.add(run := read_run(data))
-                    self.open[run.id] = run
+        lanes = [digest(key) for key in keys if key is not None]
+        row = await self.connection.fetchrow(_STANDING, self._commit, tokens, list(job_ids), lanes)
+        self._noted(row)
+        for data in row["own"] + row["keyed"]:
+            found.add(run := read_run(data))
+            self.open[run.id] = run
         return found
 
     # keys

@@ -35,7 +35,7 @@ _LEAST_PAGE = 32
 async def write(rows: Rows, ids: Sequence[str], change: Change) -> list[Decision]:
     """See ``Store.write``."""
     await rows.lock_jobs(ids)
-    standing = await rows.standing(set(ids))
+    standing = await rows.standing(set(ids), min(len(ids), _WRITE_TOKENS))
 
     def pure() -> list[Decision]:
         decisions: list[Decision] = []
@@ -51,13 +51,18 @@ async def write(rows: Rows, ids: Sequence[str], change: Change) -> list[Decision
             decisions.append(decision)
         return decisions
 
-    decisions = await rows.minting(min(len(ids), _WRITE_TOKENS), pure)
+    decisions = await rows.minting(pure)
     await rows.store(ids, decisions)
     return decisions
 
 
 async def claim(
-    rows: Rows, now: datetime, limit: int, can_run: Collection[str], decide: Decide
+    rows: Rows,
+    now: datetime,
+    limit: int,
+    can_run: Collection[str],
+    decide: Decide,
+    node: str | None,
 ) -> tuple[list[Decision], int]:
     """See ``Store.claim``; also how many rows were left out because others hold them."""
     found: dict[str, Decision] = {}
@@ -65,7 +70,7 @@ async def claim(
     after = BEGINNING
     asked = limit
     while len(found) < limit:
-        page, locked = await rows.due(now, can_run, after, asked)
+        page, locked = await rows.due(now, can_run, after, asked, node)
         held += locked
         if not page:
             break
@@ -92,7 +97,7 @@ async def claim_job(
         await rows.wait_for_key(job.policy.key)
     due_at, place = job.due_at, rank(job)
     owed: list[Cursor] = [] if due_at is None else [(due_at, place, job_id, 0)]
-    opened = (await rows.standing([job_id])).of(job_id)
+    opened = (await rows.standing([job_id], 0)).of(job_id)
     waiting = [run for run in opened if run.state is PENDING]
     owed += [(run.due_at, place, job_id, number_of(run.id) or 0) for run in waiting]
     found = await _decided(rows, sorted(row for row in owed if row[0] <= now), 1, decide, {})
@@ -120,7 +125,7 @@ async def _decided(
     """What ``decide`` makes of the first rows that it does not leave owed, by job."""
     if not page:
         return {}
-    standing = await rows.standing({row[2] for row in page})
+    standing = await rows.standing({row[2] for row in page}, len(page))
 
     def pure() -> dict[str, Decision]:
         found: dict[str, Decision] = {}
@@ -147,7 +152,7 @@ async def _decided(
                     break
         return found
 
-    return await rows.minting(len(page), pure)
+    return await rows.minting(pure)
 
 
 class NeedsLocks(Exception):
@@ -166,8 +171,10 @@ async def finish(
         await rows.lock_jobs_of([end.run_id for end in ends])
     runs = await rows.take(ends)
     ids = list({run.job_id for run in runs.values()})
+    if locked:
+        await rows.reserve(0)
     waiting = not locked and await rows.read_jobs(ids)
-    results = await rows.minting(0, lambda: _settled(rows.jobs, runs, ends, settle, rows.mint))
+    results = await rows.minting(lambda: _settled(rows.jobs, runs, ends, settle, rows.mint))
     done = {end.run_id: one for end, one in zip(ends, results, strict=True) if one is not None}
     if not locked:
         _check(rows, runs, done)
@@ -258,7 +265,8 @@ async def recover(rows: Rows, now: datetime, settle: Settle, node: str | None) -
                 for run in unsent
             ]
 
-        made = await rows.minting(0, pure)
+        await rows.reserve(0)
+        made = await rows.minting(pure)
         decisions = [one for _, one in made]
         await rows.store([job_id for job_id, _ in made], decisions)
     if await forget_dead(rows.connection) and rows.mark is None:

@@ -28,11 +28,18 @@ if TYPE_CHECKING:
 
 _encode = msgspec.msgpack.Encoder().encode
 
-# Most jobs that change have only gone on to their next instant.
-_ADVANCE_JOBS = """
-UPDATE jobs SET due_at = n.due_at, data = n.data, incidents = n.incidents
-FROM unnest($1::text[], $2::timestamptz[], $3::bytea[], $4::int[]) AS n(id, due_at, data, incidents)
-WHERE jobs.id = n.id
+# Most jobs that change have only gone on to their next instant, and have a run begun: what a claim
+# writes is one statement.
+_GO_ON = """
+WITH advanced AS (
+    UPDATE jobs SET due_at = n.due_at, data = n.data, incidents = n.incidents
+    FROM unnest($1::text[], $2::timestamptz[], $3::bytea[], $4::int[])
+        AS n(id, due_at, data, incidents)
+    WHERE jobs.id = n.id
+)
+INSERT INTO open_runs (number, job_id, token, state, node, due_at, rank, lane, data)
+SELECT * FROM unnest($5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[],
+    $10::timestamptz[], $11::bigint[], $12::bytea[], $13::bytea[])
 """
 _UPDATE_JOBS = """
 UPDATE jobs SET due_at = n.due_at, data = n.data, incidents = n.incidents, rank = n.rank,
@@ -93,17 +100,6 @@ _JOB_COLUMNS = (
     "app",
     "on_start",
 )
-_OPEN_COLUMNS = (
-    "number",
-    "job_id",
-    "token",
-    "state",
-    "node",
-    "due_at",
-    "rank",
-    "lane",
-    "data",
-)
 _ENDED_COLUMNS = (
     "number",
     "job_id",
@@ -126,14 +122,16 @@ class Rows(Reading):
         jobs = {job_id: one.job for job_id, one in zip(ids, decisions, strict=True)}
         dropped = {run_id for one in decisions for run_id in one.dropped}
         runs = {run.id: run for one in decisions for run in one.runs if run.id not in dropped}
-        await self._store_jobs(jobs)
-        await self._store_runs(runs, jobs)
+        advanced = await self._store_jobs(jobs)
+        begun = await self._store_runs(runs)
+        await self._go_on(advanced, [_begun(run, jobs.get(run.job_id)) for run in begun])
         if dropped:
             await self._drop(dropped)
         skips = [_skip(skip) for one in decisions for skip in one.skips]
         await self._insert("skips", _SKIP_COLUMNS, skips)
 
-    async def _store_jobs(self, jobs: dict[str, Job | None]) -> None:
+    async def _store_jobs(self, jobs: dict[str, Job | None]) -> list[tuple[Any, ...]]:
+        """All but those that have only advanced, whose rows it gives."""
         new: list[Job] = []
         advanced: list[Job] = []
         edited: list[Job] = []
@@ -149,7 +147,6 @@ class Rows(Reading):
                 edited.append(job)
             elif old is not job:
                 advanced.append(job)
-        await self._update(_ADVANCE_JOBS, [_advanced(job) for job in advanced])
         await self._update(_UPDATE_JOBS, [_job(job) for job in edited])
         await self._insert("jobs", _JOB_COLUMNS, [_job(job) for job in new])
         if gone:
@@ -157,6 +154,7 @@ class Rows(Reading):
         await self._store_tags(new, edited, gone)
         moved = [job for job in edited if _moved(self.jobs.get(job.id), job)]
         await self._update(_RERANK, [(job.id, rank(job)) for job in moved])
+        return [_advanced(job) for job in advanced]
 
     async def remove_tagged(self, tag: str, now: datetime) -> int:
         """Remove jobs, and cancel what they have pending; how many jobs there were."""
@@ -181,7 +179,8 @@ class Rows(Reading):
             sql = f"DELETE FROM {table} WHERE number = ANY($1::bigint[])"  # noqa: S608
             await self.connection.execute(sql, numbers)
 
-    async def _store_runs(self, runs: dict[str, Run], jobs: dict[str, Job | None]) -> None:
+    async def _store_runs(self, runs: dict[str, Run]) -> list[Run]:
+        """All but those that have begun, which it gives."""
         begun: list[Run] = []
         going: list[Run] = []
         over: list[Run] = []
@@ -195,17 +194,22 @@ class Rows(Reading):
         gone = [(number_of(run.id), stored[run.id].token) for run in over if run.id in stored]
         await self._update_all(_DELETE_OPEN, gone)
         await self._insert("ended_runs", _ENDED_COLUMNS, [_ended(run) for run in over])
-        begun_rows = [_begun(run, jobs.get(run.job_id)) for run in begun]
-        await self._insert("open_runs", _OPEN_COLUMNS, begun_rows)
         await self._update_all(_UPDATE_OPEN, [_going(run, stored[run.id].token) for run in going])
         await self._update(_UPDATE_ENDED, [_mark(run) for run in marked])
+        return begun
+
+    async def _go_on(self, advanced: list[tuple[Any, ...]], begun: list[tuple[Any, ...]]) -> None:
+        for start in range(0, max(len(advanced), len(begun)), CHUNK):
+            part = slice(start, start + CHUNK)
+            values = [*_turned(advanced[part], 4), *_turned(begun[part], 9)]
+            await self.connection.execute(_GO_ON, *values)
 
     async def _update(self, statement: str, rows: list[tuple[Any, ...]]) -> int:
         """How many rows there were."""
         count = 0
         for start in range(0, len(rows), CHUNK):
-            columns = zip(*rows[start : start + CHUNK], strict=True)
-            answer = await self.connection.execute(statement, *map(list, columns))
+            part = rows[start : start + CHUNK]
+            answer = await self.connection.execute(statement, *_turned(part, len(part[0])))
             count += int(answer.rpartition(" ")[2])
         return count
 
@@ -218,6 +222,11 @@ class Rows(Reading):
     ) -> None:
         if rows:
             await self.connection.copy_records_to_table(table, columns=columns, records=rows)
+
+
+def _turned(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows, turned."""
+    return [list(one) for one in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
 def _declared(job: Job) -> tuple[object, ...]:

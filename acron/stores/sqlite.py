@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from acron.errors import StoreCorrupt, StoreError
@@ -12,7 +13,7 @@ from acron.stores import sqlite_prune, sqlite_work
 from acron.stores.files import Files
 from acron.stores.group import Done, Group
 from acron.stores.lanes import rank
-from acron.stores.local import POLL, LocalStore
+from acron.stores.local import POLL, LocalStore, end
 from acron.stores.lock import WAIT
 from acron.stores.nodes import NodeFiles
 from acron.stores.sqlite_file import DatabaseFile
@@ -37,7 +38,8 @@ class SqliteStore(LocalStore):
     """``/x/jobs.db`` with SQLite's ``-wal`` and ``-shm`` files, and ``jobs.db.nodes/`` beside it.
 
     A transaction is one function in one thread, and ends with one fsync of the write-ahead log
-    (``synchronous = FULL``). Waits ``lock_wait`` seconds at most for other processes.
+    (``synchronous = FULL``); another thread reads meanwhile. Waits ``lock_wait`` seconds at most
+    for other processes.
     """
 
     def __init__(self, path: Path, *, lock_wait: float = WAIT) -> None:
@@ -46,10 +48,12 @@ class SqliteStore(LocalStore):
         self._minted = 0  # the newest token given out here, even if its transaction failed
         self._bad: dict[str, str] = {}  # records that cannot be read
         self._group: Group[Callable[[Transaction], Any]] | None = None
+        self._readers: ThreadPoolExecutor | None = None
         super().__init__(path)
 
     def _place(self, path: Path) -> None:
         self._file = DatabaseFile(path, self._lock_wait, self._users)
+        self._view = DatabaseFile(path, self._lock_wait, self._users)
         self._nodes = NodeFiles(path.with_name(path.name + ".nodes"), Files())
 
     @property
@@ -60,6 +64,13 @@ class SqliteStore(LocalStore):
         await super().open(now, node)
         assert self._executor is not None  # noqa: S101 (it is open)
         self._group = Group(asyncio.get_running_loop(), self._executor, self._commit)
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="acron-store-reads")
+
+    async def close(self) -> None:
+        readers, self._readers = self._readers, None
+        await super().close()  # nothing is asked from now on
+        if readers is not None:
+            await end(readers, self._view.close)
 
     def _open(self, now: datetime, node: Node | None) -> None:  # noqa: ARG002
         self._file.create()
@@ -76,14 +87,6 @@ class SqliteStore(LocalStore):
             return self._file.meaning(error)
         return super()._meaning(error)
 
-    def _transact(self, work: Callable[[Transaction], T]) -> T:
-        with self._file.writing() as db:
-            result, told = self._part(db, work)
-        if told is not None:
-            self._told = told
-            self._tell()
-        return result
-
     def _part(
         self, db: sqlite3.Connection, work: Callable[[Transaction], T]
     ) -> tuple[T, int | None]:
@@ -98,8 +101,18 @@ class SqliteStore(LocalStore):
     def _commit(self, works: Sequence[Callable[[Transaction], Any]]) -> list[Done]:
         """Several parts in one transaction: what one of them raises undoes that one only."""
         if len(works) == 1:
-            return [Done(self._guarded(lambda: self._transact(works[0])))]
+            return [Done(self._guarded(lambda: self._commit_one(works[0])))]
         return self._guarded(lambda: self._commit_parts(works))
+
+    def _commit_one(self, work: Callable[[Transaction], Any]) -> Any:
+        if isinstance(work, sqlite_work.Claim) and work.needless(self._reader()):
+            return []  # and nobody is kept from writing
+        with self._file.writing() as db:
+            result, told = self._part(db, work)
+        if told is not None:
+            self._told = told
+            self._tell()
+        return result
 
     def _commit_parts(self, works: Sequence[Callable[[Transaction], Any]]) -> list[Done]:
         done: list[Done] = []
@@ -136,7 +149,17 @@ class SqliteStore(LocalStore):
             self._busy -= 1
 
     async def _ask(self, question: Callable[[Reader], T]) -> T:
-        return await self._do(lambda: question(self._reader()))
+        """In a thread of its own: an answer waits for no commit."""
+
+        def ask() -> T:
+            try:
+                return question(Reader(self._view.connection(), self._bad))
+            except sqlite3.Error as error:
+                raise self._view.meaning(error) from error
+
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._guarded, ask)
 
     def _reader(self) -> Reader:
         return Reader(self._file.connection(), self._bad)
@@ -235,23 +258,7 @@ class SqliteStore(LocalStore):
     ) -> list[Decision]:
         if limit <= 0:
             return []
-
-        def claim() -> list[Decision]:
-            needed = self._reader().needed(now, can_run)
-            if not needed:
-                return []  # no need to keep others from writing
-            return self._transact(
-                lambda tx: sqlite_work.claim(
-                    tx.due(now, can_run, limit, needed)
-                    if only is None
-                    else tx.due_of(only, now, can_run),
-                    tx,
-                    limit,
-                    decide,
-                )
-            )
-
-        return await self._do(claim)
+        return await self._change(sqlite_work.Claim(now, limit, can_run, decide, only))
 
     async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
         return await self._change(lambda tx: sqlite_work.finish(tx, ends, settle)) if ends else []
@@ -261,7 +268,7 @@ class SqliteStore(LocalStore):
         decisions = await self._change(
             lambda tx: sqlite_work.recover(tx, now, settle, nodes.dead, nodes.own)
         )
-        await self._ask(lambda reader: nodes.clean(set(sqlite_work.nodes_at_work(reader))))
+        await self._do(lambda: nodes.clean(sqlite_work.nodes_at_work(self._reader())))
         return decisions
 
     async def mark(self, run: Run, change: Tell) -> Run | None:

@@ -263,7 +263,7 @@ class Reader:
         for job_id in self._bad.keys() & set(ids) if self._bad else ():
             if job_id not in found:
                 raise StoreCorrupt(f"job {job_id!r} cannot be read: {self._bad[job_id]}")
-            del self._bad[job_id]
+            self._bad.pop(job_id, None)
         return found
 
     def ending(self, tokens: Sequence[int]) -> dict[int, tuple[Run, Job | None, int]]:
@@ -296,7 +296,7 @@ class Reader:
     def still_bad(self) -> dict[str, str]:
         """Those of ``bad`` that have not been mended or removed."""
         for key in list(self._bad):
-            del self._bad[key]
+            self._bad.pop(key, None)  # more than one thread reads
             self.jobs("WHERE id = ?", (key,))
             self.runs("WHERE id = ?", (key,))
         return dict(self._bad)

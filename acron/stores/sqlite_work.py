@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from acron.stores.lanes import Lanes, is_news
 from acron.stores.sqlite_rows import OPEN, UNSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from acron.abc import Change, Decide, Settle, Tell
@@ -47,7 +48,29 @@ def write(tx: Transaction, ids: Sequence[str], change: Change) -> list[Decision]
     return decisions
 
 
-def claim(rows: Iterable[Row], tx: Transaction, limit: int, decide: Decide) -> list[Decision]:
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """See ``Store.claim``."""
+
+    now: datetime
+    limit: int
+    can_run: Collection[str]
+    decide: Decide
+    only: str | None
+
+    def needless(self, reader: Reader) -> bool:
+        """Whether nothing is due at all."""
+        return not reader.needed(self.now, self.can_run)
+
+    def __call__(self, tx: Transaction) -> list[Decision]:
+        if self.only is not None:
+            rows: Iterable[Row] = tx.due_of(self.only, self.now, self.can_run)
+        else:
+            rows = tx.due(self.now, self.can_run, self.limit, tx.needed(self.now, self.can_run))
+        return _claim(rows, tx, self.limit, self.decide)
+
+
+def _claim(rows: Iterable[Row], tx: Transaction, limit: int, decide: Decide) -> list[Decision]:
     """``rows`` are what is due; they are read as they are asked for."""
     decided: dict[str, Decision] = {}
     lanes = Lanes()
@@ -136,9 +159,9 @@ def _adopt(tx: Transaction, node: str, own: str) -> list[Decision]:
     return decisions
 
 
-def nodes_at_work(reader: Reader) -> set[str]:
+def nodes_at_work(reader: Reader) -> set[str | None]:
     """Nodes with a run to end or a delivery to make."""
-    return reader.nodes(_RUNNING) | reader.nodes(UNSENT)
+    return {*reader.nodes(_RUNNING), *reader.nodes(UNSENT)}
 
 
 def mark(tx: Transaction, run: Run, change: Tell) -> Run | None:

@@ -1,4 +1,4 @@
-"""Processes that die without a word, inside one event loop.
+"""What `crash` has killed: processes that die without a word, inside one event loop.
 
 What a process does is what runs in a context of its own. Its death is that nothing of that context
 runs any more: no ``finally``, no callback, no timer. Its tasks stay where they were, and are

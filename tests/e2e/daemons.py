@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -22,7 +23,6 @@ from acron.timetable import timetable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from acron.model import Job
 
@@ -84,8 +84,12 @@ class Daemons:
         return kills
 
     def stop(self) -> list[int]:
-        time.sleep(2)  # the last one shall have its handlers
+        time.sleep(2)
         for one in self.all:
+            while one.poll() is None and not _handles_sigterm(
+                one.pid
+            ):  # a busy machine starts it slowly
+                time.sleep(0.1)
             one.send_signal(signal.SIGTERM)
         return [one.wait(timeout=30) for one in self.all]
 
@@ -94,6 +98,16 @@ class Daemons:
             with suppress(ProcessLookupError):
                 one.kill()
             one.wait()
+
+
+def _handles_sigterm(pid: int) -> bool:
+    """Whether a process that lives does; true where that cannot be seen."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return True
+    caught = next((line for line in status.splitlines() if line.startswith("SigCgt:")), None)
+    return caught is None or bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 async def slaughter(

@@ -12,6 +12,7 @@ import pytest
 from acron import Acron, Context, RunState
 
 if TYPE_CHECKING:
+    from acron.model import Run
     from acron.testing import VirtualTime
 
 
@@ -65,3 +66,63 @@ async def test_a_schedule_edited_under_a_run(acron_time: VirtualTime) -> None:
     assert len(later) == 2
     assert {at.minute for at in later if at is not None} == {5}
     assert edited.next_fire_at == min(at for at in later if at is not None)
+
+
+@pytest.mark.parametrize("monotonic", ["stands still", "goes on"])
+async def test_a_machine_that_sleeps_wakes_without_a_burst(
+    acron_time: VirtualTime, monotonic: str
+) -> None:
+    """Linux stops the monotonic clock of a machine that sleeps, other systems do not."""
+    app = Acron("memory://", clock=acron_time.clock)
+
+    @app.job("* * * * *")
+    async def minutely() -> None: ...
+
+    @app.job("0 * * * *", catch_up="none", grace=60)
+    async def hourly() -> None: ...
+
+    @app.job("every 20m", timeout=600)
+    async def long() -> None:
+        await asyncio.sleep(300)
+
+    async with app:
+        await app.add("in 3h", "minutely", id="once")
+        await acron_time.advance(minutes=20, seconds=30)
+        (asleep,) = await app.runs("long")
+        if monotonic == "stands still":
+            acron_time.jump_clock(timedelta(hours=8))
+        else:
+            acron_time.block_loop(timedelta(hours=8))
+        woke = acron_time.now()
+        await acron_time.advance(minutes=10)
+        runs = {job.id: await app.runs(job.id) async for job in app.jobs()}
+        skips = {job.id: await app.skips(job.id) async for job in app.jobs()}
+
+    def since(job: str) -> list[Run]:
+        found = [run for run in runs[job] if run.started_at and run.started_at >= woke]
+        return sorted(found, key=lambda run: run.token)
+
+    first, *regular = since("minutely")
+    assert first.started_at is not None
+    assert first.started_at - woke <= timedelta(seconds=60)  # at the next look, at the latest
+    assert first.lateness < 60  # the newest stands for all
+    assert [run.lateness for run in regular] == [0.0] * len(regular)
+    (coalesced,) = skips["minutely"]
+    assert coalesced.reason == "coalesced"
+    assert len(runs["minutely"]) + coalesced.count == 8 * 60 + 30
+    # What goes on can only be taken for a blocked loop, whose delay counts against no grace.
+    sleep = monotonic == "stands still"
+    assert len(since("hourly")) == (0 if sleep else 1)
+    assert {one.reason.value for one in skips["hourly"]} == {"coalesced", "misfire"} - (
+        set() if sleep else {"misfire"}
+    )
+    assert sum(one.count for one in skips["hourly"]) == (8 if sleep else 7)
+    assert len(since("once")) == 1
+    assert since("long") == []  # it was still running
+    assert {(one.reason.value, one.count) for one in skips["long"]} == {
+        ("coalesced", 23),
+        ("overlap", 1),
+    }
+    (woken,) = [run for run in runs["long"] if run.id == asleep.id]
+    # Its ten minutes are over, or stood still as well.
+    assert woken.state is (RunState.SUCCEEDED if sleep else RunState.TIMED_OUT)

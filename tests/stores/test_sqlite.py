@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -284,6 +285,43 @@ async def test_adds_that_come_together_share_commits(store: SqliteStore) -> None
     await asyncio.gather(*(put(store, a_job(f"j{n:03}", n)) for n in range(250)))
     assert len(await store.page()) == 250
     assert 1 < len(commits) <= 4
+
+
+async def test_a_claim_and_the_ends_of_the_tick_before_share_a_commit(store: SqliteStore) -> None:
+    await put(store, a_job("a"))
+    ((run,),) = [one.runs for one in await store.claim(NOW, 9, CAN, starts())]
+    await put(store, a_job("b"))
+    await put(store, a_job("c"))
+    commits: list[str] = []
+    await store._do(
+        lambda: store._file.connection().set_trace_callback(
+            lambda text: commits.append(text) if text == "COMMIT" else None
+        )
+    )
+    held = threading.Event()
+    busy = asyncio.ensure_future(store._do(lambda: held.wait(9)))
+    ending = asyncio.ensure_future(store.finish([end_of(run)], ended))
+    claiming = asyncio.ensure_future(store.claim(NOW, 9, CAN, starts()))
+    await asyncio.sleep(0)
+    held.set()
+    await busy
+    (done,) = await ending
+    claimed = await claiming
+    assert done is not None
+    assert {one.job.id for one in claimed if one.job} == {"b", "c"}
+    assert len(commits) == 1
+
+
+async def test_an_answer_waits_for_no_commit(store: SqliteStore) -> None:
+    await put(store, a_job("a"))
+    held = threading.Event()
+    busy = asyncio.ensure_future(store._do(lambda: held.wait(9)))
+    try:
+        assert len(await store.page()) == 1
+        assert not busy.done()
+    finally:
+        held.set()
+        await busy
 
 
 async def test_whoever_spoils_a_shared_commit_spoils_his_own(store: SqliteStore) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from acron import ScheduleError
 from acron.testing import START, VirtualTime, VirtualTimeError, WaitsForever, virtual_time
 
 if TYPE_CHECKING:
@@ -204,6 +205,61 @@ async def test_advance_to(acron_time: VirtualTime) -> None:
         await acron_time.advance_to(START)
     with pytest.raises(ValueError, match="aware"):
         await acron_time.advance_to(datetime(2027, 1, 1))  # noqa: DTZ001 (that is the fault)
+
+
+async def test_advance_to_a_phrase(acron_time: VirtualTime) -> None:
+    await acron_time.advance_to("at 17:30")
+    assert acron_time.now() == START.replace(hour=17, minute=30)
+    await acron_time.advance_to("weekdays at 9:30", tz="Europe/Paris")  # START is a Thursday
+    assert acron_time.now() == START.replace(day=2, hour=8, minute=30)
+    await acron_time.advance_to("weekdays at 9:30", tz="Europe/Paris")
+    assert acron_time.now() == START.replace(day=5, hour=8, minute=30)
+    with pytest.raises(ValueError, match="is past, or never comes"):
+        await acron_time.advance_to("2025-01-01T09:00")
+    with pytest.raises(ScheduleError):
+        await acron_time.advance_to("soon")
+
+
+@pytest.mark.acron_time(grace=0.01)
+async def test_frozen_time_passes_by_advance_alone(acron_time: VirtualTime) -> None:
+    seen: list[str] = []
+    asyncio.get_running_loop().call_later(60, seen.append, "a minute")
+    with acron_time.freeze():
+        with acron_time.freeze():
+            await asyncio.to_thread(seen.append, "a thread")
+            assert acron_time.now() == START
+        with pytest.raises(WaitsForever, match="time is frozen"):
+            await asyncio.sleep(30)
+        await acron_time.advance(59)
+        assert seen == ["a thread"]
+        await acron_time.advance(1)
+        assert seen == ["a thread", "a minute"]
+    await asyncio.sleep(30)
+    assert acron_time.now() == START + timedelta(seconds=90)
+
+
+async def test_a_blocked_loop_runs_what_was_due_too_late(acron_time: VirtualTime) -> None:
+    loop = asyncio.get_running_loop()
+    seen: list[datetime] = []
+    for delay in (1, 2, 30):
+        loop.call_later(delay, lambda: seen.append(acron_time.now()))
+    acron_time.block_loop(timedelta(seconds=10))
+    assert seen == []
+    await acron_time.advance(20)
+    late = START + timedelta(seconds=10)
+    assert seen == [late, late, START + timedelta(seconds=30)]
+
+
+async def test_a_day_before_clocks_change(acron_time: VirtualTime) -> None:
+    change = acron_time.dst("Europe/Paris", 2026, "autumn")
+    assert change == datetime(2026, 10, 25, 1, tzinfo=UTC)
+    assert acron_time.now() == change - DAY
+    assert acron_time.dst("America/New_York", 2027, "spring") == datetime(
+        2027, 3, 14, 7, tzinfo=UTC
+    )
+    for zone, year in (("Japan", 2026), ("Europe/Paris", 1800), ("Mars/Olympus", 2026)):
+        with pytest.raises(ValueError, match=r"no clock goes forward|no zone"):
+            acron_time.dst(zone, year, "spring")
 
 
 async def test_settle_takes_no_time(acron_time: VirtualTime) -> None:
