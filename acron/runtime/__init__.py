@@ -91,7 +91,7 @@ class Runtime:
         self._actions = actions
         self._settings = settings
         self.threads = threads
-        self.rules = Rules(self, node.zones)
+        self.rules = Rules(self)
         self.standing = Standing(self, actions, frozenset(declared))
         self._supervisor = Supervisor(
             provider, fallback, clock, self.pulse.trouble, self._beat_soon
