@@ -129,12 +129,13 @@ def _keep(outcome: Outcome, folder: Path) -> Outcome:
 
 def _told(outcome: Outcome, names: tuple[str, ...], faults: list[str], note: str) -> Outcome:
     output = outcome.output
-    if output is not None and note:
-        output = where_left_out(cut(output, OUTPUT_LIMIT), note)
+    more = "".join(f"\n[not attached: {one}]" for one in faults)
+    if output is not None and note:  # cut once, so that what was left out is told once
+        output = where_left_out(cut(output, OUTPUT_LIMIT - len(more.encode())), note)
     if output is not None:
         output = redact(output)
-    if faults:
-        output = "\n".join([output or "", *(f"[not attached: {one}]" for one in faults)])
+    if more:
+        output = (output or "") + more
     return replace(outcome, files=names, output=output, whole=None)
 
 
@@ -185,7 +186,7 @@ def _copy(sources: tuple[str, ...], folder: Path, names: list[str]) -> list[str]
     faults = [f"{len(sources) - MOST} more than {MOST} files"] if len(sources) > MOST else []
     for source in sources[:MOST]:
         base = safe_name(Path(source).name)
-        name = base if base not in names else f"{len(names) + 1}-{base}"
+        name = _free(base, {WHOLE, *names})
         try:
             _copy_one(Path(source), folder, name)
         except OSError as error:
@@ -195,6 +196,14 @@ def _copy(sources: tuple[str, ...], folder: Path, names: list[str]) -> list[str]
         else:
             names.append(name)
     return faults
+
+
+def _free(base: str, taken: set[str]) -> str:
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{number}-{base}"
+    return name
 
 
 def _copy_one(source: Path, folder: Path, name: str) -> None:

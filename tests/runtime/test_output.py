@@ -111,6 +111,49 @@ async def test_of_a_function_and_beside_its_own_files(
     assert own.read_text() == "mine"
 
 
+async def test_a_file_of_that_name_is_not_taken_for_the_output(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    own = tmp_path / "output.txt"
+    own.write_bytes(b"\xffmine")
+
+    async def news() -> str:
+        return Output("hello", files=[own])
+
+    run, said = await run_of(acron_time, tmp_path, news)
+    assert said == run.output == "hello"
+    (kept,) = tmp_path.glob(f"output/news/*.files/{run.files[0]}")  # noqa: ASYNC240 (a look)
+    assert kept.read_bytes() == own.read_bytes()
+
+
+async def test_no_file_takes_the_place_of_another(acron_time: VirtualTime, tmp_path: Path) -> None:
+    given = [tmp_path / "a" / "x", tmp_path / "b" / "3-x", tmp_path / "c" / "x"]
+    for path in given:
+        path.parent.mkdir()
+        path.write_text(path.parent.name)
+
+    async def news() -> str:
+        return Output("hello", files=given)
+
+    run, _ = await run_of(acron_time, tmp_path, news)
+    kept = {path.read_text() for path in tmp_path.glob("output/news/*.files/*")}  # noqa: ASYNC240
+    assert (len(run.files), kept) == (3, {"a", "b", "c"})
+
+
+async def test_what_is_left_out_is_told_once(acron_time: VirtualTime, tmp_path: Path) -> None:
+    missing = [tmp_path / f"{n}-{'x' * 90}.csv" for n in range(5)]
+
+    async def news() -> str:
+        return Output("x" * 2 * OUTPUT_LIMIT, files=missing)
+
+    run, _ = await run_of(acron_time, tmp_path, news)
+    assert run.output is not None
+    assert len(run.output.encode()) <= OUTPUT_LIMIT
+    assert run.output.count("left out") == 1
+    assert "of 131,072 bytes left out; all of it: output.txt …]" in run.output
+    assert run.output.count("[not attached: ") == 5
+
+
 @pytest.mark.parametrize("retry", [None, Retry(attempts=1)])
 async def test_of_a_failure(acron_time: VirtualTime, tmp_path: Path, retry: Retry | None) -> None:
     what = prints("print('tea\\n' * 30_000); raise SystemExit(3)")
