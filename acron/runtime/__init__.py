@@ -33,6 +33,7 @@ from acron.runtime.standing import Standing
 from acron.runtime.supervise import Supervisor
 from acron.runtime.tasks import Tasks
 from acron.runtime.watchdog import Watchdog
+from acron.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -44,10 +45,11 @@ if TYPE_CHECKING:
     from acron.events import Events
     from acron.model import Job, Node, Outcome, Run, Settings
     from acron.runtime.run import Attempt, CallByName
-    from acron.threads import Threads
-
 
 log = logging.getLogger("acron.runtime")
+
+#: Threads for files.
+DISK = 8
 
 
 class Runtime:
@@ -79,7 +81,9 @@ class Runtime:
         self.recorder = Recorder(
             store, self.tasks.start, self.pulse.trouble, partial(fire.recorded, self)
         )
-        self.files = Files(root, threads)
+        # Of our own: people's functions may hold all of theirs for as long as they like.
+        self.disk = Threads(DISK, "acron-disk")
+        self.files = Files(root, self.disk)
         self.deliverer = Deliverer(self, self.tasks.do, adapters, settings)
         self.alerter = Alerter(self, self.tasks.do, settings.alerts)
         self.watchdog = Watchdog(settings, clock, self.pulse, store)
@@ -279,6 +283,7 @@ class Runtime:
             abandoned=(
                 *self.attempts.abandoned,
                 *self.threads.abandoned,
+                *self.disk.abandoned,
                 *self.deliverer.abandoned,
                 *self.hooks.abandoned,
             ),
@@ -356,6 +361,7 @@ class Runtime:
             await self._end_tasks()
             await self.recorder.close(CLEANUP)
             await self.deliverer.close(1.0)
+            await self.disk.close(1.0)
         finally:
             self._cancel_tasks()
             for task in self._keepers:

@@ -18,6 +18,7 @@ import aiofiles
 import aiofiles.os
 from msgspec.structs import replace
 
+from acron.contain import text_of
 from acron.model import OUTPUT_LIMIT
 from acron.runtime.oldfiles import Old, forget
 from acron.text import cut, many_lines, one_line, redact, safe_name, where_left_out
@@ -76,8 +77,9 @@ class Files:
             async with asyncio.timeout(PATIENCE):
                 folder, label = folder_of(self._root, run), f"{run.job_id} {run.id}: files"
                 return await self._threads.run(_keep, outcome, folder, label=label)
-        except TimeoutError:
-            why = f"not kept within {PATIENCE:g} s"
+        except Exception as error:  # noqa: BLE001 (the run has ended, whatever is wrong here)
+            late = isinstance(error, TimeoutError)
+            why = f"not kept within {PATIENCE:g} s" if late else one_line(text_of(error), 40)
             faults = [f"its files: {why}"] if outcome.files else []
             return _told(outcome, (), faults, why if _is_long(outcome) else "")
 

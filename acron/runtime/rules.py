@@ -63,7 +63,7 @@ class Rules:
 
     async def look(self) -> None:
         """Whether the system has other rules by now; if so, take them over."""
-        found = await self._rt.threads.run(edition)
+        found = await self._rt.disk.run(edition, label="rules of time zones")
         if found != self._read:
             self._read = found
             forget_zones()

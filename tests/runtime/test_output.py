@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from acron import Acron, Command, Message, Output, Receipt, Retry, Run, RunState
 from acron.actions import live
-from acron.model import OUTPUT_LIMIT
+from acron.model import OUTPUT_LIMIT, Settings
 from acron.runtime import files
 from acron.stores.json_file import JsonFileStore
 from acron.testing import RecordingAdapter
@@ -152,6 +154,42 @@ async def test_what_is_left_out_is_told_once(acron_time: VirtualTime, tmp_path: 
     assert run.output.count("left out") == 1
     assert "of 131,072 bytes left out; all of it: output.txt …]" in run.output
     assert run.output.count("[not attached: ") == 5
+
+
+async def test_what_cannot_be_kept_at_all_is_no_reason_to_lose_the_end(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    async def news() -> str:
+        return Output("hello", whole="no\0name")
+
+    run, said = await run_of(acron_time, tmp_path, news)
+    assert (run.state, run.files, said) == (RunState.SUCCEEDED, (), "hello")
+
+
+async def test_it_waits_for_no_thread_of_a_job(tmp_path: Path) -> None:
+    """In real time: the virtual one stands still for the thread."""
+    free = threading.Event()
+    app = Acron(str(tmp_path / "jobs.json"), settings=Settings(max_threads=1))
+
+    @app.action
+    def holds() -> None:
+        free.wait(20)
+
+    @app.action
+    async def news() -> str:
+        return LINES
+
+    async with app:
+        await app.add("every 24h", "holds", id="holds")
+        await app.add("every 24h", "news", id="news")
+        held = await app.run_now("holds")
+        try:
+            async with asyncio.timeout(10):
+                run = await app.run_now("news", wait=True)
+            assert (await app.get_run(held.id)).state is RunState.RUNNING
+        finally:
+            free.set()
+        assert await app.output(run) == LINES
 
 
 @pytest.mark.parametrize("retry", [None, Retry(attempts=1)])
