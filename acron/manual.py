@@ -88,7 +88,8 @@ class ManualWork(Verbs):
         became of it; the run with what came of that.
 
         It is for people: nothing else sends again what may have gone out. Raises JobNotFound,
-        InvalidJob for what is no target of the run, JobConflict while it is under way.
+        InvalidJob for what is no target of the run, or one that this process has no adapter for,
+        JobConflict while it is under way.
         """
         firing = self._firing()
         run = await self.get_run(run_id)

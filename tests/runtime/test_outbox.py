@@ -553,6 +553,24 @@ async def test_what_is_sent_again_elsewhere_is_tried_once(
             assert told.state == "delivered"
 
 
+async def test_who_cannot_send_it_again_leaves_what_came_of_it(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    store = f"sqlite:///{tmp_path / 'jobs.db'}"
+    app = make(acron_time, store, adapters={"chat": RecordingAdapter("chat")})
+    beside = make(acron_time, store)
+    say(app, deliver="chat:1")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        run = await the_run(app)
+        async with beside.attached(firing=True):
+            with pytest.raises(InvalidJob, match="no adapter here for 'chat:1'"):
+                await beside.resend(run.id, "chat:1")
+        told = await the_run(app)
+    assert told.deliveries == run.deliveries
+    assert (told.deliveries[0].state, told.deliveries[0].receipt) == ("delivered", "1")
+
+
 async def test_two_who_send_again_at_once_send_once(
     acron_time: VirtualTime, tmp_path: Path
 ) -> None:
