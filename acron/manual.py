@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import itertools
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -98,7 +99,10 @@ class ManualWork(Verbs):
             known = ", ".join(shown(one.target) for one in run.deliveries) or "none"
             message = f"{shown(target)!r} is not one target of {run.id}; there are: {known}"
             raise InvalidJob(message, job_id=run.job_id, where="$.deliver")
-        return await firing.deliverer.resend(await self.get(run.job_id), run, found[0])
+        job = await self.get(run.job_id)
+        # What has begun to go out is told of in the ledger, though nobody waits for it any more.
+        again = partial(firing.deliverer.resend, job, run, found[0])
+        return await firing.tasks.whole(again, f"acron: resend {run.id}")
 
     async def backfill_here(self, batch: str, ref: str) -> None:
         """Run what waits of a backfill in this process, without a trigger (see ``attached``), to

@@ -213,21 +213,11 @@ class Runtime:
     async def claim_due(
         self, *, only: str | None = None, late: float = 0.0, taken: set[str] | None = None
     ) -> int:
-        """Claim and start. A claim that has to wait does so in a task of our own, which nobody
-        gives up: it becomes durable, and its runs must then start."""
+        """Claim and start. A claim that has to wait is not given up with its caller: it becomes
+        durable, and its runs must then start."""
         if self.store.at_once:
             return await self._claim(only, late, taken)
-
-        async def contained() -> int | BaseException:
-            try:  # made in here: a task that is cancelled before it begins awaits nothing
-                return await self._claim(only, late, taken)
-            except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
-                return error
-
-        started = await asyncio.shield(self.tasks.own(contained(), "acron-claim"))
-        if isinstance(started, BaseException):
-            raise started
-        return started
+        return await self.tasks.whole(partial(self._claim, only, late, taken), "acron-claim")
 
     async def _claim(self, only: str | None, late: float, taken: set[str] | None) -> int:
         if self.pulse.watch_clock():

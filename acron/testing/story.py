@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from acron.app import Acron
 from acron.model import RunState
@@ -133,8 +133,8 @@ def _skip(skip: Skip) -> Mark:
 def drawings(values: Iterable[object]) -> list[str]:
     """The timeline of each app in virtual time among ``values``. No loop may be running."""
     # By their types: a proxy among people's values may raise when it is asked what it is.
-    apps = {id(one): one for one in values if issubclass(type(one), Acron)}.values()
-    told = (_at_once(app) for app in apps if isinstance(app.clock, VirtualClock))
+    found: dict[int, Any] = {id(one): one for one in values if issubclass(type(one), Acron)}
+    told = (_at_once(app) for app in found.values() if isinstance(app.clock, VirtualClock))
     return list(dict.fromkeys(told))  # two of them may have the same ledger
 
 

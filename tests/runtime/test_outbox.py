@@ -430,6 +430,26 @@ async def test_what_is_under_way_is_not_sent_twice(acron_time: VirtualTime) -> N
     assert len(chat.messages) == 1
 
 
+async def test_who_sends_again_and_gives_up_leaves_the_truth(acron_time: VirtualTime) -> None:
+    class Slow(RecordingAdapter):
+        async def send(self, message: Message) -> Receipt:
+            await asyncio.sleep(10)
+            return await super().send(message)
+
+    chat = Slow("chat")
+    app = make(acron_time, adapters={"chat": chat})
+    say(app, deliver="chat")
+    async with app:
+        await acron_time.advance(hours=1, seconds=11)
+        run = await the_run(app)
+        assert states(run) == {"chat": "delivered"}
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(app.resend(run.id, "chat"), 1)
+        await acron_time.advance(seconds=10)
+        assert states(await the_run(app)) == {"chat": "delivered"}
+    assert len(chat.messages) == 2
+
+
 class Taker(RecordingAdapter):
     """Keeps what was in the files, and where they were."""
 
