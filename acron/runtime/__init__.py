@@ -207,7 +207,7 @@ class Runtime:
         return started
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
-        self._supervisor.sign_of_life()
+        self._supervisor.triggered()
         return await outside.fire(self, job_id, scheduled_at)
 
     async def claim_due(
@@ -231,7 +231,7 @@ class Runtime:
         return await self.claim_due(only=job_id)
 
     async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
-        self._supervisor.sign_of_life()
+        self._supervisor.triggered()
         return await outside.fire_many(self, triggers)
 
     def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
@@ -300,7 +300,8 @@ class Runtime:
         ]
         delay = settings.sweep_after or self._supervisor.provider.sweep_after
         if trigger and delay is not None:
-            sweep = Sweep(self, delay or settings.interval / 2, self._supervisor.missed)
+            delay = delay or settings.interval / 2
+            sweep = Sweep(self, delay, self._supervisor.missed, notifier.heard)
             self._keepers.append(self.tasks.start(keep(self, sweep.step, "sweep"), "acron-sweep"))
         if trigger:
             told = keep(self, notifier.step, "news to the provider")
