@@ -13,6 +13,7 @@ import tzdata  # type: ignore[import-untyped]
 
 from acron.errors import ScheduleError
 from acron.model import Decision
+from acron.runtime.files import PATIENCE
 from acron.timetable import forget_zones, replanned
 
 if TYPE_CHECKING:
@@ -62,8 +63,10 @@ class Rules:
             self._begin()
 
     async def look(self) -> None:
-        """Whether the system has other rules by now; if so, take them over."""
-        found = await self._rt.disk.run(edition, label="rules of time zones")
+        """Whether the system has other rules by now; if so, take them over. Raises TimeoutError
+        when the disk hangs."""
+        async with asyncio.timeout(PATIENCE):
+            found = await self._rt.disk.run(edition, label="rules of time zones")
         if found != self._read:
             self._read = found
             forget_zones()
