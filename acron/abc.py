@@ -107,6 +107,9 @@ class CronScheduler(ABC):
     #: None: it misses nothing.
     sweep_after: float | None = 0.0
 
+    #: What is wrong while it serves all the same; ``status`` shows it from the next beat.
+    note: str = ""
+
     @property
     @abstractmethod
     def name(self) -> str:

@@ -269,6 +269,9 @@ class Acron(ManualWork):
         else:
             await self._runtime.attempts.wait(run_id, 1.0)
 
+    async def settle_dead(self) -> None:
+        await (super().settle_dead() if self._runtime is None else self._runtime.recover())
+
     @property
     def store(self) -> Store:
         if self._store is None:

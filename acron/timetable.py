@@ -46,7 +46,7 @@ def name_calendars(tables: Mapping[str, Sequence[str]]) -> None:
             _timetable.cache_clear()
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=65536)  # of more that fire in turn, none would be found in it again
 def _timetable(
     text: str,
     tz: str,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec.structs import replace
 
 from acron.bulk import Bulk
-from acron.errors import InvalidJob, JobConflict, JobNotFound
+from acron.errors import InvalidJob, JobConflict, JobNotFound, NodeNotFound
 from acron.functions import by_name
 from acron.incidents import acknowledged, find, is_open
 from acron.model import Decision, Run, RunState
@@ -23,6 +23,7 @@ from acron.records import (
     job_to_record,
     unknown_field,
 )
+from acron.runtime.record import settle
 from acron.runtime.run import IRRELEVANT
 from acron.specs import Call, Command, Custom, Http, Prompt
 from acron.targets import ORIGIN
@@ -33,10 +34,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.abc import Action
-    from acron.model import Incident, Job
+    from acron.model import Incident, Job, Node
     from acron.specs import ActionSpec
 
 log = logging.getLogger("acron")
+
+#: Seconds between two looks at who lives, while a run is waited for; and for how long nobody may
+#: be there to start it.
+LOOK_INTERVAL, NOBODY = 2.0, 60.0
 
 OnConflict = Literal["error", "replace", "keep"]
 
@@ -282,12 +287,16 @@ class Verbs(Reading, Bulk):
         """The run at its durable end, whichever process runs it.
 
         One that turns out to be irrelevant meanwhile leaves the ledger of runs, as its instant
-        becomes a skip: it is returned as ``cancelled``, *no longer relevant*. Raises JobNotFound
-        for what is not there, such as one that had become a skip before.
+        becomes a skip: it is returned as ``cancelled``, *no longer relevant*. One whose process
+        dies ends as ``unknown``, though no other runs. Raises JobNotFound for what is not there,
+        such as one that had become a skip before, and NodeNotFound when a run that is due starts
+        nowhere for a minute, as no live process can run it.
         """
         run = await self.get_run(run_id)
+        forsaken = Forsaken(self)
         while not run.state.ended:
             await self._wait_for(run_id)
+            await forsaken.look(run)
             run = await self.later(run)
         return run
 
@@ -306,7 +315,50 @@ class Verbs(Reading, Bulk):
 
     @abstractmethod
     async def _wait_for(self, run_id: str) -> None:
-        """Until it is worth looking at the run again."""
+        """Until it is worth looking at the run again, for a second at most."""
+
+    async def settle_dead(self) -> None:
+        """End the runs of processes that have died, as any that can open the store may."""
+        async with self._reading() as store:
+            await store.recover(self.clock.now(), settle)
+
+
+class Forsaken:
+    """Sees, for somebody who waits for a run, whether there is still anybody to end it."""
+
+    def __init__(self, app: Verbs) -> None:
+        self._app = app
+        self._looked_at = app.clock.monotonic()
+        self._taken_at = self._looked_at  # somebody could run it then
+
+    async def look(self, run: Run) -> None:
+        """Every other second: settle it when its process is dead. Raises NodeNotFound when it is
+        due, and nobody could run it for a minute."""
+        now = self._app.clock.monotonic()
+        if now - self._looked_at < LOOK_INTERVAL:
+            return
+        self._looked_at = now
+        nodes = [one for one in await self._app.nodes() if one.alive]
+        if run.state is RunState.RUNNING:
+            self._taken_at = now
+            if all(one.id != run.node for one in nodes):
+                await self._app.settle_dead()
+            return
+        try:
+            job = await self._app.get(run.job_id)
+        except JobNotFound:
+            return  # its pending runs end with it
+        waits = run.due_at is not None and run.due_at > self._app.clock.now()
+        if waits or any(takes(one, job) for one in nodes):
+            self._taken_at = now
+        elif now - self._taken_at >= NOBODY:
+            why = f"{run.id} is due, and no live process can run {job.action.needs}"
+            raise NodeNotFound(run.node or "any", why)
+
+
+def takes(node: Node, job: Job) -> bool:
+    """Whether that process would run the job."""
+    return node.alive and not node.draining and job.action.needs in node.offers
 
 
 def held_by(job: Job, run: Run) -> str:

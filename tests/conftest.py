@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,12 @@ def pg() -> Iterator[Server]:
 
     with server() as made:
         yield made
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collector need not look at it with every test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

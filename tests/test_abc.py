@@ -56,12 +56,14 @@ DEFAULTS: dict[str, Callable[[CronScheduler, FakeFiring], object]] = {
     "reconcile": lambda provider, firing: provider.reconcile(firing=firing),
     "ready": lambda provider, _: provider.ready(),
     "sweep_after": lambda provider, _: provider.sweep_after,
+    "note": lambda provider, _: provider.note,
 }
 ANSWERS = {
     "is_available": True,
     "fire_due": Fired.CLAIMED,
     "ready": False,
     "sweep_after": 0.0,
+    "note": "",
 }
 
 

@@ -16,6 +16,7 @@ from acron.cli.render import color, many, note, print_json
 from acron.cli.runs import has_taker, must_run_here
 from acron.model import RunState
 from acron.occurrences import ALL
+from acron.verbs import Forsaken
 
 if TYPE_CHECKING:
     from acron.app import Acron
@@ -82,12 +83,14 @@ async def _watch(app: Acron, begun: Backfill, *, here: bool) -> Counter[str]:
     """Until all have ended; how many ended how."""
     batch = begun.batch or ""
     work = asyncio.create_task(app.backfill_here(batch, begun.job_id)) if here else None
+    forsaken = Forsaken(app)
     try:
         with _bar(begun) as bar:
-            while left := len(await app.unfinished(batch, begun.job_id)):
-                bar.update(bar.task_ids[0], completed=begun.runs - left)
+            while left := await app.unfinished(batch, begun.job_id):
+                bar.update(bar.task_ids[0], completed=begun.runs - len(left))
                 if work is not None and work.done():
                     break
+                await forsaken.look(next((run for run in left if run.node), left[-1]))
                 await asyncio.sleep(LOOK)
             bar.update(bar.task_ids[0], completed=begun.runs)
         if work is not None:

@@ -25,6 +25,7 @@ from acron.model import DeliveryState, Run, RunState
 from acron.records import delivery_json, run_json, skip_json
 from acron.targets import shown
 from acron.text import many_lines, one_line
+from acron.verbs import takes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,10 +80,7 @@ def run_now(
 
 async def has_taker(app: Acron, job: Job) -> bool:
     """Whether a running acron would run it."""
-    nodes = (await app.status()).nodes
-    return any(
-        job.action.needs in node.offers for node in nodes if node.alive and not node.draining
-    )
+    return any(takes(node, job) for node in await app.nodes())
 
 
 def must_run_here(app: Acron, job: Job) -> None:

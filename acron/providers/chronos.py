@@ -117,7 +117,7 @@ class ChronosCronScheduler(CronScheduler):
         """Arm, and return. Raises PortalError when the scheduler cannot be reached."""
         if stop_event.is_set():
             return
-        self._firing = firing
+        self._firing, self.note = firing, ""
         arming = self._own(self.reconcile(firing=firing), "arming")
         stopping = self._own(stop_event.wait(), "stop")
         try:
@@ -238,6 +238,7 @@ class ChronosCronScheduler(CronScheduler):
                     self._held = await self._portal.held()
                 while jobs := self._differences(self._held):
                     await self._send(jobs, self._held)
+                self._say("")
             except PortalError:
                 self._held = None
                 raise
@@ -332,7 +333,13 @@ class ChronosCronScheduler(CronScheduler):
 
     def _failed(self, error: PortalError) -> None:
         logger.warning("%s; until it can be armed again, all is fired here", error)
+        self._say(f"{one_line(str(error))}; until it can be armed again, all is fired here")
         self._dirty.set()
+
+    def _say(self, note: str) -> None:
+        if note != self.note and self._firing is not None:
+            self.note = note
+            self._own(self._firing.tick(), "tell")  # with its beat
 
     # --- being called ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ class Pulse:
         self._node = node
         self._describe = describe
         self._beat_at = float("-inf")
+        self._beating = asyncio.Lock()
         self._anchor = (clock.now(), clock.monotonic())
 
     @property
@@ -60,22 +62,24 @@ class Pulse:
 
     @property
     def beats_now(self) -> bool:
-        """Whether a beat would be the first in a second."""
-        return self._clock.monotonic() - self._beat_at >= BEAT_INTERVAL
+        """Whether a beat would be the first in a second, and would not wait for another."""
+        since = self._clock.monotonic() - self._beat_at
+        return since >= BEAT_INTERVAL and not self._beating.locked()
 
     async def beat(self, *, force: bool = False) -> None:
         """Tell the store that we live; at most once a second unless forced."""
         if not force and not self.beats_now:
             return
         self._beat_at = self._clock.monotonic()
-        self._node = replace(self._node, heartbeat_at=self._clock.now())
-        self.sent = self.node
-        try:
-            await self._store.beat(self.sent)
-        except BaseException as error:
-            if meant_for_us(error):
-                raise
-            self.trouble("heartbeat", error)
+        async with self._beating:  # an older one must not come after a newer one
+            self._node = replace(self._node, heartbeat_at=self._clock.now())
+            self.sent = self.node
+            try:
+                await self._store.beat(self.sent)
+            except BaseException as error:
+                if meant_for_us(error):
+                    raise
+                self.trouble("heartbeat", error)
 
     def success(self) -> None:
         """A tick went through."""

@@ -106,5 +106,10 @@ def newer_code(me: Node, nodes: list[Node]) -> Node | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """``1.4`` as (1, 4): what is compared."""
-    return tuple(int(part) for part in re.findall(r"\d+", version))
+    """``v1.4.0rc2+g12ab`` as (1, 4): what is compared. Trials of a release count as it, so that it
+    does not stand down for them; what follows it is in no order."""
+    found = re.match(r"\D*(\d+(?:\.\d+)*)", version)
+    numbers = [int(part) for part in found[1].split(".")] if found else []
+    while len(numbers) > 1 and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)

@@ -57,12 +57,22 @@ class Supervisor:
         self.provider = provider
         self.turn: Turn | None = None
         self._told = told
-        self.note = ""
+        self._note = ""
         self._clock = clock
         self._pause = FIRST_TRY
         self._fallback = fallback
         self._trouble = trouble
         self._asking: asyncio.Task[bool | str] | None = None
+
+    @property
+    def note(self) -> str:
+        """Why another serves, or what is wrong with who does."""
+        if self._note:
+            return self._note
+        try:
+            return one_line(str(self.provider.note), 300)
+        except BaseException as error:  # noqa: BLE001 (a stranger's property ends no beat)
+            return one_line(f"its note cannot be read: {text_of(error)}", 300)
 
     @property
     def armed_outside(self) -> bool:
@@ -92,7 +102,7 @@ class Supervisor:
                 self._pause = FIRST_TRY
             log.warning("provider %s %s; the built-in takes over", wanted.name, one_line(why))
             await self._stand_in(wanted, why, stop_event, rt, interval)
-            self.provider, self.note = wanted, ""
+            self.provider, self._note = wanted, ""
             self._told()
             if not stop_event.is_set():
                 log.warning("provider %s is ready again, and takes over", wanted.name)
@@ -128,7 +138,7 @@ class Supervisor:
     async def _until_ready(self, wanted: CronScheduler, why: str) -> None:
         while True:
             at = self._clock.now() + timedelta(seconds=self._pause)
-            self.note = one_line(f"{wanted.name} {why}; next try {at:%H:%M:%S}Z", 300)
+            self._note = one_line(f"{wanted.name} {why}; next try {at:%H:%M:%S}Z", 300)
             self._told()
             await asyncio.sleep(self._pause)
             self._pause = min(2 * self._pause, LAST_TRY)
@@ -136,7 +146,7 @@ class Supervisor:
             if answer is True:
                 return
             if answer is False:
-                self.note = one_line(f"{wanted.name} {why}", 300)
+                self._note = one_line(f"{wanted.name} {why}", 300)
                 self._told()
                 await asyncio.Event().wait()  # it stays out
             why = str(answer)

@@ -26,11 +26,12 @@ class Interval(Schedule):
     Whatever changes the wall clock (DST) does not move an interval.
     """
 
-    __slots__ = ("_anchor", "_period")
+    __slots__ = ("_anchor", "_period", "_step")
 
     def __init__(self, period: timedelta, anchor: datetime) -> None:
+        self._step = period
         self._period = period // _MICRO
-        self._anchor = (anchor - EPOCH) // _MICRO
+        self._anchor = _microseconds(anchor)
         if self._period <= 0:
             msg = f"a period must be longer than zero, not {period}"
             raise ValueError(msg)
@@ -38,7 +39,7 @@ class Interval(Schedule):
     @property
     def period(self) -> timedelta:
         """The time from one instant to the next."""
-        return timedelta(microseconds=self._period)
+        return self._step
 
     @property
     def anchor(self) -> datetime:
@@ -50,16 +51,21 @@ class Interval(Schedule):
         return Interval(self.period, anchor)
 
     def next_after(self, instant: datetime) -> datetime | None:
-        steps = max(((instant - EPOCH) // _MICRO - self._anchor) // self._period, 0)
-        return self._at(steps + 1)
+        steps, beyond = divmod(_microseconds(instant) - self._anchor, self._period)
+        if not beyond and steps >= 0 and instant.tzinfo is UTC:  # from one instant to the next
+            try:
+                return instant + self._step
+            except OverflowError:
+                return None
+        return self._at(max(steps, 0) + 1)
 
     def last_at(self, instant: datetime) -> datetime | None:
-        steps = ((instant - EPOCH) // _MICRO - self._anchor) // self._period
+        steps = (_microseconds(instant) - self._anchor) // self._period
         return self._at(steps) if steps > 0 else None
 
     def count(self, after: datetime, until: datetime) -> int:
-        first = max(((after - EPOCH) // _MICRO - self._anchor) // self._period, 0)
-        last = max(((until - EPOCH) // _MICRO - self._anchor) // self._period, 0)
+        first = max((_microseconds(after) - self._anchor) // self._period, 0)
+        last = max((_microseconds(until) - self._anchor) // self._period, 0)
         return max(last - first, 0)
 
     def _at(self, steps: int) -> datetime | None:
@@ -84,6 +90,12 @@ class Interval(Schedule):
 
     def __hash__(self) -> int:
         return hash((self._period, self._anchor))
+
+
+def _microseconds(instant: datetime) -> int:
+    """Since the epoch; a tenth of what dividing timedeltas costs."""
+    since = instant - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def parse(source: Source) -> Schedule | None:

@@ -251,7 +251,7 @@ class Book(Ledger):
             if job_id == run.job_id:
                 job = decision.job
         changes.ids.append(run.job_id)
-        changes.decisions.append(Decision(job, (adopted(run, node),)))
+        changes.decisions.append(Decision(job, (adopted(run, node, job),)))
 
     def mark(self, run: Run, change: Tell) -> tuple[Changes | None, Run | None]:
         stored = self.runs.get(run.id)

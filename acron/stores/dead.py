@@ -69,10 +69,14 @@ def inherited(settle: Settle, heir: str | None) -> Settle:
     return settled
 
 
-def adopted(run: Run, heir: str) -> Run:
-    """An ended run whose deliveries ``heir`` takes over; what was being sent may have arrived."""
-    deliveries = tuple(
+def adopted(run: Run, heir: str, job: Job | None) -> Run:
+    """An ended run whose deliveries ``heir`` takes over; what was being sent may have arrived.
+    Of a job that is gone nobody knows any more what to say: its deliveries end here."""
+    deliveries = [
         replace(one, state="unknown", sender=None) if one.state == "sending" else one
         for one in run.deliveries
-    )
-    return replace(run, node=heir, deliveries=deliveries)
+    ]
+    if job is None:
+        gone = {"state": "failed", "error": "the job was removed", "retry_at": None}
+        deliveries = [replace(one, **gone) if one.state == "pending" else one for one in deliveries]
+    return replace(run, node=heir, deliveries=tuple(deliveries))

@@ -261,8 +261,8 @@ async def recover(rows: Rows, now: datetime, settle: Settle, node: str | None) -
             jobs: dict[str, Job | None] = {**rows.jobs}
             jobs |= {job_id: one.job for job_id, one in settled}
             return settled + [
-                (run.job_id, Decision(jobs.get(run.job_id), (adopted(run, node),)))
-                for run in unsent
+                (run.job_id, Decision(job, (adopted(run, node, job),)))
+                for run, job in ((run, jobs.get(run.job_id)) for run in unsent)
             ]
 
         await rows.reserve(0)

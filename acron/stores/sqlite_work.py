@@ -153,9 +153,10 @@ def _adopt(tx: Transaction, node: str, own: str) -> list[Decision]:
     """Take over what a dead node had to deliver; what it was sending may have arrived."""
     decisions = []
     for run in tx.runs(f"{UNSENT} AND node = ?", (node,)):
-        ours = adopted(run, own)
+        job = tx.job(run.job_id)
+        ours = adopted(run, own, job)
         tx.keep_run(ours)
-        decisions.append(Decision(tx.job(run.job_id), (ours,)))
+        decisions.append(Decision(job, (ours,)))
     return decisions
 
 

@@ -96,6 +96,8 @@ async def serving(asgi: Asgi, at: socket.socket) -> AsyncIterator[None]:
     """Serve ``asgi`` at a listening socket, which is closed at the end. Raises ConfigError."""
     try:
         import uvicorn  # noqa: PLC0415 (an extra)
+
+        from acron.web.guard import GuardedProtocol  # noqa: PLC0415
     except ImportError as missing:
         at.close()
         what = 'to serve needs an extra: pip install "acron-runtime[web]"'
@@ -110,6 +112,7 @@ async def serving(asgi: Asgi, at: socket.socket) -> AsyncIterator[None]:
 
     config = uvicorn.Config(
         asgi,
+        http=GuardedProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,

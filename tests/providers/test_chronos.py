@@ -150,9 +150,13 @@ async def test_a_portal_that_goes_down_costs_no_instant(
         # down; what it could not be told any more is fired here at its time.
         assert len(runs) >= 9
         assert len({run.scheduled_at for run in runs}) == len(runs)
+        status = await app.status()
+        assert (status.provider, status.state) == ("chronos", "ok")
+        assert "all is fired here" in status.provider_note
         world.trouble = ""
         await acron_time.advance(minutes=2)
         assert set(world.held()) == {"beat"}
+        assert (await app.status()).provider_note == ""
 
 
 async def test_what_it_refuses_is_fired_here(acron_time: VirtualTime, world: World) -> None:

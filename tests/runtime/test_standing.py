@@ -94,6 +94,12 @@ async def test_older_code_leaves_declared_jobs_to_the_newer(
         ("", "2", False),
         ("2", "", False),
         ("2", "2", False),
+        ("2", "2.0.0", False),
+        ("2.0", "2.0.0rc3", False),
+        ("2.0rc1", "2.0", False),
+        ("2.0+77", "2.0+112", False),
+        ("v2.0-beta", "v2.0.1", True),
+        ("trunk", "2", False),
     ],
 )
 def test_versions_are_compared_as_numbers(

@@ -315,3 +315,19 @@ async def test_many_triggers_are_one_claim_and_each_has_its_answer(
         assert [one.fired.value for one in told[:4]] == [*["nothing"] * 3, "claimed"]
         await app.drain()
         assert {one.fired.value for one in await firing.fire_many(triggers)} == {"draining"}
+
+
+class Broken(Arms):
+    @property
+    def note(self) -> str:  # type: ignore[override]
+        raise SystemExit("not even that")
+
+
+async def test_a_note_that_cannot_be_read_ends_no_beat(acron_time: VirtualTime) -> None:
+    now = acron_time.clock.now()
+    app = Acron("memory://", clock=acron_time.clock, provider=Broken(now.replace(year=2090)))
+    async with app:
+        await acron_time.advance(minutes=10)
+        status = await app.status()
+        assert (status.provider, status.state) == ("odd", "ok")
+        assert "not even that" in status.provider_note

@@ -107,7 +107,7 @@ def without_the_skips_of_an_edit() -> AbstractContextManager[Any]:
 def with_a_blind_resend() -> Iterator[None]:
     """What a dead node was sending is sent again, as if it could not have arrived."""
 
-    def adopted(run: Run, heir: str) -> Run:
+    def adopted(run: Run, heir: str, _: object) -> Run:
         again = (
             replace(one, state="pending") if one.state == "sending" else one
             for one in run.deliveries

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from acron import Acron, ConfigError
-from acron.web import listen, serving, site
+from acron.web import guard, listen, serving, site
 from tests.providers.chronos_world import World, post
 
 if TYPE_CHECKING:
@@ -79,3 +79,34 @@ async def test_it_serves_until_it_is_left() -> None:
     assert asyncio.all_tasks() == before
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"GET / HTT", b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: 1\r\n"]
+)
+@pytest.mark.parametrize("before", [b"", b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"])
+async def test_slow_headers_are_given_up(
+    monkeypatch: pytest.MonkeyPatch, first: bytes, before: bytes
+) -> None:
+    if before and not first:
+        pytest.skip("an idle connection is uvicorn's to end")
+    monkeypatch.setattr(guard, "HEADERS", 0.1)
+    asked: list[str] = []
+
+    async def answers(scope: Any, _: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        await asyncio.sleep(0.2)  # longer than headers may take: an answer is not cut
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"hi"})
+
+    at = listen("127.0.0.1:0")
+    async with serving(answers, at), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*at.getsockname()[:2])
+        if before:
+            writer.write(before)
+            assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
+        writer.write(first)
+        assert await reader.read() == b""
+        writer.close()
+    assert len(asked) == bool(before)

@@ -258,6 +258,17 @@ class RecoverDuties(StoreSuite):
             assert [one.state for one in stored.deliveries] == ["unknown", "pending", "delivered"]
             assert (stored,) in [decision.runs for decision in decisions]
 
+    async def test_of_a_job_that_is_gone_nothing_more_is_delivered(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            _, done = await self._lose(store, SENDING, WAITING, SENT)
+            await store.write([done.job_id], lambda *_: Decision(None), at(30))
+            await store.recover(at(60), ended)
+            stored = await store.run(done.id)
+            assert stored is not None
+            assert [one.state for one in stored.deliveries] == ["unknown", "failed", "delivered"]
+            assert stored.deliveries[1].error == "the job was removed"
+            assert not await store.deliveries("pending")
+
     async def test_the_heir_delivers_what_recovery_adds(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             running, _ = await self._lose(store)

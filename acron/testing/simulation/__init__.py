@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import tempfile
+import warnings
 from contextlib import ExitStack
 from datetime import datetime
 from functools import cache
@@ -111,12 +112,18 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
         if sabotage is not None:
             sabotage(world)
 
+        warned = patches.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always")
+        loop.set_exception_handler(lambda _, told: world.broke("I15", one_line(f"{told}", 300)))
+
         async def main() -> None:
             try:
                 await world.play()
             except StoreCorrupt as error:
                 world.broke("I10", one_line(str(error)))
             finally:
+                for one in warned:  # a coroutine that was never awaited, a file left open
+                    world.broke("I15", one_line(str(one.message)))
                 world.over = True
                 for process in world.processes.values():
                     process.kill()

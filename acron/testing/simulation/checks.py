@@ -191,7 +191,7 @@ async def _no_secrets(world: World, store: Store) -> None:
     plays."""
     jobs, nodes = await store.page(limit=1000), await store.nodes()
     runs, skips = await store.runs(limit=ALL), await store.skips(limit=ALL)
-    told = json.dumps(msgspec.to_builtins([jobs, nodes, runs, skips]), ensure_ascii=False)
+    told = msgspec.json.encode([jobs, nodes, runs, skips]).decode()
     for text in (*world.chat.texts, told):
         for what in (SECRET, CONTROL, json.dumps(CONTROL)[1:-1]):
             if what in text:

@@ -57,10 +57,14 @@ def work_in_a_thread(ctx: Context) -> str | None:
 
 
 async def relevant(ctx: Context) -> bool:
-    """Mostly."""
+    """Mostly; and mostly it is known at once."""
     world = living().world
     world.seen["hook still_relevant"] += 1
-    return world.people.peaceful or crc32(f"{ctx.run.due_at}".encode()) % 4 > 0
+    if world.people.peaceful:
+        return True
+    mood = crc32(f"{ctx.run.due_at}".encode())
+    await asyncio.sleep((0.0, 0.0, 0.0, 1.0, 30.0)[mood % 5])
+    return mood // 8 % 4 > 0
 
 
 async def noted() -> None:

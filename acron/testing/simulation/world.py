@@ -164,6 +164,8 @@ class World:
         """I2: the runs of a node are ended by others only once it is proven dead."""
         self.ended(process, decisions)
         for run in (run for decision in decisions for run in decision.runs):
+            if run.id in self.settled:
+                continue  # what it has to deliver was taken over
             if run.state.ended:
                 self.settled[run.id] = run
             owner = self._owners.get(run.id)
