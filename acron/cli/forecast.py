@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 Chaos = Annotated[bool, typer.Option("--chaos", help="Prove acron itself: seeded disasters.")]
 Seeds = Annotated[
     int | None,
-    typer.Option("--seeds", metavar="N", min=1, help="With --chaos: how many, from 0 on; default: 100."),
+    typer.Option(
+        "--seeds", metavar="N", min=1, help="With --chaos: how many, from 0 on; default: 100."
+    ),
 ]
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", min=0, help="This one alone, told whole.")
