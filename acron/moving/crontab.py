@@ -14,7 +14,7 @@ _SPECIAL = re.compile(r"-?(@\w+)\s+(.*)", re.DOTALL)
 #: What FreeBSD's cron has besides, in the words of all others.
 _NICKNAMES = {"@every_minute": "* * * * *"}
 _PERCENT = re.compile(r"\\%|%")
-_NO_MAIL = "output is kept and not mailed; for mails set ACRON_SMTP_URL, and edit a job: --deliver email:{}"
+_NO_MAIL = "output is kept, not mailed; set ACRON_SMTP_URL, and edit a job: --deliver email:{}"
 
 
 class _Entry(NamedTuple):
