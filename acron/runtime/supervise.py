@@ -70,7 +70,8 @@ class Supervisor:
         if self._note:
             return self._note
         try:
-            return one_line(str(self.provider.note), 300)
+            said = str(self.provider.note)
+            return one_line(said, 300) if said else ""
         except BaseException as error:  # noqa: BLE001 (a stranger's property ends no beat)
             return one_line(f"its note cannot be read: {text_of(error)}", 300)
 
