@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from acron.app import Acron
     from acron.cli.target import Target
     from acron.model import Job, Node
+    from acron.status import Status
 
 _ACTIONS = ("prompt", "command", "call", "http")
 _HIDDEN = (
@@ -82,12 +83,13 @@ def add(
 def list_(target: Target, tag: Tag = None, as_json: Json = False) -> None:  # noqa: FBT002
     """List all jobs, or those with a tag."""
 
-    async def work(app: Acron) -> tuple[list[Job], frozenset[str], datetime, str]:
-        jobs = [job async for job in app.jobs(tag=tag)]
-        status = await app.status()
-        return jobs, frozenset(status.parked), app.clock.now(), status.store
+    async def work(app: Acron) -> tuple[list[Job], Status, datetime]:
+        return [job async for job in app.jobs(tag=tag)], await app.status(), app.clock.now()
 
-    jobs, parked, now, address = target.do(work)
+    jobs, status, now = target.do(work)
+    address, parked = status.store, frozenset(status.parked)
+    for problem in status.problems:  # a record that cannot be read is not among the jobs
+        note(problem)
     if as_json:
         print_json([job_json(job) for job in jobs])
     elif not jobs and tag is not None:

@@ -75,7 +75,13 @@ def test_every_option_reaches_the_job(cli: Cli) -> None:
         (("edit", "tea", "--unset", "nothing"), "nothing"),
         (("edit", "tea", "--unset", "id"), "id"),
         (("show", "nobody"), "no job 'nobody'"),
-        (("pause", "nobody"), "no job 'nobody'"),
+        (("pause", "nobody"), "no job 'nobody' (see acron list)"),
+        (("pause", "tea", "--until", "some day"), "write for example 'in 2h'"),
+        (("output", "r9"), "no run 'r9' (see acron runs)"),
+        (("incidents", "ack", "tea/1"), "no incident 'tea/1' (see acron incidents --all)"),
+        (("add", "every 1h", "--command", "x", "--tz", "CEST"), "name a place, as in"),
+        (("drain", "--all"), "no node is live"),
+        (("drain", "web"), "see acron nodes"),
         (("resume", "nobody"), "no job 'nobody'"),
         (("remove", "nobody"), "no job 'nobody'"),
         (("edit", "nobody", "--timeout", "1m"), "no job 'nobody'"),
@@ -225,3 +231,13 @@ def test_which_jobs_are_meant_must_be_said_once(cli: Cli, args: tuple[str, ...])
     said = cli(*args)
     assert said.code == 2
     assert "say which" in said.err
+
+
+def test_list_says_which_records_cannot_be_read(cli: Cli, home: Path) -> None:
+    home.mkdir()
+    (home / "jobs.json").write_text('{"jobs": [{"id": "tea", "schedul": "every 1h"}]}')
+    said = cli("list")
+    assert said.code == 0
+    assert said.out.startswith("no jobs in ")
+    assert "tea" in said.err
+    assert "needs a schedule" in said.err
