@@ -27,6 +27,13 @@ def test_add_warns_that_nothing_will_fire_it(cli: Cli) -> None:
     assert said.json["command"] == "true"
 
 
+def test_a_slip_in_a_platform_is_noted_and_a_programs_own_platform_is_not(cli: Cli) -> None:
+    said = cli(*ADD, "--id", "tea", "--deliver", "telegrm:1")
+    assert "'telegrm' is known here; did you mean 'telegram'?" in said.err
+    assert "did you mean" not in cli("edit", "tea", "--deliver", "pager:1,log").err
+    assert "did you mean 'slack'?" in cli("edit", "tea", "--deliver-failure", "slak").err
+
+
 def test_every_option_reaches_the_job(cli: Cli) -> None:
     cli(
         *("add", "0 9 * * *", "--id", "x", "--call", "remind", "--kwargs", '{"n": 1}'),
