@@ -139,9 +139,10 @@ class CronScheduler(ABC):
         """Release what is held outside (servers, consumers). Safe before start, and twice."""
 
     async def on_jobs_changed(self, *, firing: Firing) -> None:
-        """Called once some jobs were written, here or in another process, while this provider
-        serves: one call at a time, for 30 s at most, for all that came together; what it raises
-        is reported. One that follows ``firing.changed``, like the built-in, has no need of it."""
+        """Called once some jobs were written, here or in another process, or the sweep has fired
+        some, while this provider serves: one call at a time, for 30 s at most, for all that came
+        together; what it raises is reported. One that follows ``firing.changed``, like the
+        built-in, has no need of it."""
 
     async def fire_due(
         self, job_id: str, scheduled_at: datetime | None = None, *, firing: Firing

@@ -34,7 +34,6 @@ from acron.providers import InProcessCronScheduler, resolve_cron_scheduler
 from acron.records import job_from_record, unknown_field
 from acron.runtime import Runtime
 from acron.runtime.idle import fire_until_idle
-from acron.runtime.rules import edition
 from acron.runtime.standing import drain_node, newer_code
 from acron.stores import open_store
 from acron.threads import Threads
@@ -336,7 +335,6 @@ class Acron(ManualWork):
             version=self.version,
             started_at=now,
             interval=self.settings.interval,
-            zones=edition(),
         )
         try:
             await store.open(now, self._node if node else None)

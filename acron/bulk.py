@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from acron.errors import InvalidJob
+from acron.errors import InvalidJob, ScheduleError
 from acron.model import Decision
 from acron.schedules import Once, parse
 from acron.timetable import bind
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: How the reason of a job begins that was paused with others, and is resumed with them.
 WITH_OTHERS = "paused with others"
+_MOMENTS = "write for example 'in 2h', 'tomorrow at 9am' or '2026-12-01T09:00'"
 
 
 class Bulk(ABC):
@@ -96,7 +97,10 @@ class Bulk(ABC):
             return None
         now = self.clock.now()
         if isinstance(until, str):
-            schedule = parse(until, tz=self.tz, now=now)
+            try:
+                schedule = parse(until, tz=self.tz, now=now)
+            except ScheduleError as error:
+                raise ScheduleError(error.message, text=until, hint=_MOMENTS) from error
             if not isinstance(schedule, Once):
                 message = f"a pause ends once: at a moment, or after a delay, not {until!r}"
                 raise InvalidJob(message, where="$.paused_until")

@@ -21,7 +21,7 @@ from acron.messages import check_wrapper
 from acron.model import Settings
 from acron.schedules import Calendar
 from acron.schedules.durations import duration
-from acron.schedules.zones import similar, zone
+from acron.schedules.zones import hint, zone
 from acron.targets import parse_target
 
 if TYPE_CHECKING:
@@ -212,8 +212,8 @@ def _text(name: str, value: str, where: str, base: Path) -> str:
         try:
             return zone(value).name
         except LookupError:
-            hint = f"did you mean {similar(value[:80])!r}?"
-            raise ConfigError(f"unknown zone {value[:80]!r} ({hint})", where=where) from None
+            message = f"unknown zone {value[:80]!r} ({hint(value[:80])})"
+            raise ConfigError(message, where=where) from None
     if name in _HTTP and value and not value.startswith(("https://", "http://")):
         raise ConfigError("must be an http or https URL", where=where)
     if name == "home" and value:

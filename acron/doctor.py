@@ -242,7 +242,9 @@ def _jobs(patient: Patient) -> Iterable[Finding]:
         mend = "remove them, or declare them again"
         yield Finding("jobs", "advice", f"no longer declared, and paused: {_some(gone)}", mend=mend)
     if not status.parked and not status.errors:
-        yield Finding("jobs", "ok", f"{len(patient.jobs)} jobs, none in error, none parked")
+        count = len(patient.jobs)
+        what = f"{count} {'job' if count == 1 else 'jobs'}, none in error, none parked"
+        yield Finding("jobs", "ok", what)
 
 
 def _incidents(patient: Patient) -> Iterable[Finding]:

@@ -57,11 +57,12 @@ class InvalidJob(AcronError, ValueError):
 
 
 class JobNotFound(AcronError, LookupError):
-    """No job (or run) answers to ``ref``."""
+    """No job answers to ``ref``; or nothing of another ``kind``: ``run``, ``backfill``…"""
 
     def __init__(self, ref: str, *, kind: str = "job") -> None:
         super().__init__(f"no {kind} {ref!r}")
         self.ref = ref
+        self.kind = kind
 
 
 class NodeNotFound(AcronError, LookupError):

@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import itertools
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -88,7 +89,8 @@ class ManualWork(Verbs):
         became of it; the run with what came of that.
 
         It is for people: nothing else sends again what may have gone out. Raises JobNotFound,
-        InvalidJob for what is no target of the run, JobConflict while it is under way.
+        InvalidJob for what is no target of the run, or one that this process has no adapter for,
+        JobConflict while it is under way.
         """
         firing = self._firing()
         run = await self.get_run(run_id)
@@ -97,7 +99,10 @@ class ManualWork(Verbs):
             known = ", ".join(shown(one.target) for one in run.deliveries) or "none"
             message = f"{shown(target)!r} is not one target of {run.id}; there are: {known}"
             raise InvalidJob(message, job_id=run.job_id, where="$.deliver")
-        return await firing.deliverer.resend(await self.get(run.job_id), run, found[0])
+        job = await self.get(run.job_id)
+        # What has begun to go out is told of in the ledger, though nobody waits for it any more.
+        again = partial(firing.deliverer.resend, job, run, found[0])
+        return await firing.tasks.whole(again, f"acron: resend {run.id}")
 
     async def backfill_here(self, batch: str, ref: str) -> None:
         """Run what waits of a backfill in this process, without a trigger (see ``attached``), to

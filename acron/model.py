@@ -362,7 +362,7 @@ class Node(Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: str = ""  # of the code of its app, as it says; see ``Acron(version=)``
     draining: bool = False
     drain_requested: bool = False  # somebody asked it to take no more
-    zones: str = ""  # the edition of the time zones' rules by which it reckons
+    zones: str = ""  # the edition of the time zones' rules that what is to come obeys
     stood_down: str = ""  # why it leaves the declared jobs of its app to others
     offers: tuple[str, ...] = ()  # what it can run, in the words of ``ActionSpec.needs``
     running: int = 0

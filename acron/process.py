@@ -31,7 +31,7 @@ def until_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
             log.warning("%s again: ending at once", name)
             hurry()
         else:
-            log.info("%s: draining", name)
+            log.info("%s: draining; once more, and what runs is interrupted", name)
             stop.set()
 
     signals = [signal.SIGINT, signal.SIGTERM]

@@ -143,7 +143,7 @@ def judge(
             -(node.heartbeat_at or node.started_at).timestamp(),
         ),
     )
-    best = ranked[0]
+    best, live = ranked[0], {node.id for node in nodes if node.alive}
     return Status(
         state=health(best, now),
         store=store,
@@ -155,7 +155,9 @@ def judge(
         blocked=best.blocked if best.alive else None,
         jobs=jobs,
         next_fire_at=next_fire_at,
-        running=sum(node.running for node in nodes if node.alive),
+        running=sum(
+            run.node in live for run in running
+        ),  # a node's own count is as old as its beat
         slots=slots(running, due),
         waiting=tuple(job.id for job in due[:NAMED]),
         parked=parked,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from acron.cli.base import VALUED, Usage, app
-from acron.errors import AcronError, InvalidJob
+from acron.errors import AcronError, InvalidJob, JobNotFound
 from acron.text import one_line
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ VERBS = (
     *("next", "explain", "simulate", "demo"),
     *("export", "import"),
 )
+#: The verbs that tell what there is.
+_LISTING = {"job": "list", "incident": "incidents --all"}
 #: The modules that declare them.
 _MODULES = {
     "backfill": ("backfill",),
@@ -125,6 +127,8 @@ def _report(error: Exception) -> int:
         hint = f" (see {command} --help)"
     elif isinstance(error, AcronError):
         text = str(error)
+        if isinstance(error, JobNotFound):
+            hint = f" (see acron {_LISTING.get(error.kind, 'runs')})"
     else:
         text = f"{type(error).__name__}: {error}"
         hint = " (set ACRON_DEBUG=1 for the traceback)"

@@ -46,6 +46,8 @@ def backfill(
     async def begin(app: Acron) -> tuple[Job, Backfill, bool]:
         job = await app.get(ref)
         window = [_instant(text, job.tz) for text in (since, until)]
+        if window[1] <= window[0]:
+            raise Usage("--until must be later than --since")
         begun = await app.backfill(job.id, *window, rate=rate, again=again)
         return job, begun, await has_taker(app, job)
 

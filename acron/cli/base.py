@@ -42,6 +42,8 @@ _WHERE = {
 #: The global options that have a value.
 VALUED = frozenset(flag for flag, *_ in _WHERE.values())
 
+_EPILOG = "It takes --store, --home and --app too: see acron --help."
+
 #: What a verb gets from us, and typer need not know.
 _OURS = {"target", "fields", "return"}
 
@@ -99,7 +101,7 @@ def verb(name: str, *, fields: Mapping[str, Any] | None = None) -> Callable[[F],
         ]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {one.name: one.annotation for one in parameters}
-        app.command(name, help=function.__doc__)(command)
+        app.command(name, help=function.__doc__, epilog=_EPILOG)(command)
         return function
 
     return declare

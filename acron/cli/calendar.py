@@ -17,7 +17,7 @@ from acron.config import store_url
 from acron.errors import ConfigError, JobNotFound, ScheduleError, StoreError
 from acron.schedules import parse, refuse_past
 from acron.schedules.explain import explain as explain_schedule
-from acron.schedules.zones import similar, zone
+from acron.schedules.zones import hint, zone
 from acron.stores import open_store
 from acron.text import many_lines
 from acron.timetable import CALENDARS, ONE_SHOT_GRACE, timetable
@@ -127,7 +127,7 @@ def zone_name(name: str) -> str:
     try:
         return zone(name).name
     except LookupError:
-        message = f"unknown zone {name[:80]!r} (did you mean {similar(name[:80])!r}?)"
+        message = f"unknown zone {name[:80]!r} ({hint(name[:80])})"
         raise ConfigError(message, where="--tz") from None
 
 

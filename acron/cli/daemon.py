@@ -111,7 +111,7 @@ def _greeting(app: Acron, status: Status) -> str:
 
     at = iso(app.clock.now().replace(microsecond=0))
     due = status.next_fire_at
-    following = "" if due is None else f", next at {iso(due)}"
+    following = "" if due is None else f", next at {iso(due.replace(microsecond=0))}"
     provider = "" if app.node is None else app.node.provider
     return one_line(
         f"{at} acron {__version__} fires {many(status.jobs, 'job')} of {status.store} "

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 Chaos = Annotated[bool, typer.Option("--chaos", help="Prove acron itself: seeded disasters.")]
 Seeds = Annotated[
-    int, typer.Option("--seeds", metavar="N", min=1, help="With --chaos: how many, from 0 on.")
+    int | None,
+    typer.Option(
+        "--seeds", metavar="N", min=1, help="With --chaos: how many, from 0 on; default: 100."
+    ),
 ]
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", min=0, help="This one alone, told whole.")
@@ -43,7 +46,7 @@ def simulate(
         typer.Option(metavar="COLUMNS", min=40, max=1000, help="Default: the terminal's, or 80."),
     ] = None,
     chaos: Chaos = False,  # noqa: FBT002
-    seeds: Seeds = 100,
+    seeds: Seeds = None,
     seed: Seed = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
@@ -54,8 +57,12 @@ def simulate(
     yours is looked at: acron plays seeded disasters, and checks what must always hold.
     """
     if chaos or seed is not None:
-        _play(seeds, seed, as_json=as_json)
+        if target.app is not None:
+            raise Usage("--chaos plays with acron's own jobs; leave out --app")
+        _play(seeds or 100, seed, as_json=as_json)
         return
+    if seeds is not None:
+        raise Usage("--seeds is for --chaos")
     if target.app is not None:
         _rehearse(target, days, start, tz, as_json=as_json)
         return

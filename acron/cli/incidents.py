@@ -28,7 +28,7 @@ def incidents(
     everything: Annotated[bool, typer.Option("--all", help="Also what is over or known.")] = False,  # noqa: FBT002
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """What went wrong with the jobs, the newest first. Exit code 1 when some are open."""
+    """List what went wrong with the jobs, the newest first. Exit code 1 when some are open."""
     ids = words or []
     if ids and (ids[0] != "ack" or len(ids) < 2):
         message = f"incidents takes nothing, or: ack ID; not {' '.join(ids)!r}"

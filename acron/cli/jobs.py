@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from acron.adapters import OURS
 from acron.cli.base import Json, Ref, Tag, Usage, verb
 from acron.cli.options import FIELDS, to_record
 from acron.cli.render import (
@@ -23,6 +25,7 @@ from acron.cli.render import (
 )
 from acron.errors import InvalidJob
 from acron.records import job_json, job_to_record
+from acron.targets import ALL, ORIGIN, parse_target
 from acron.text import one_line
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from acron.app import Acron
     from acron.cli.target import Target
     from acron.model import Job, Node
+    from acron.status import Status
 
 _ACTIONS = ("prompt", "command", "call", "http")
 _HIDDEN = (
@@ -71,6 +75,7 @@ def add(
         print_json(job_json(job))
     else:
         typer.echo(f"added {sentence(job, instants)}")
+    _note_misspelt(job)
     live = [node for node in nodes if node.alive]
     if not live:
         note(f"nothing will fire it: no acron is running on this store; start {target.command} run")
@@ -82,12 +87,13 @@ def add(
 def list_(target: Target, tag: Tag = None, as_json: Json = False) -> None:  # noqa: FBT002
     """List all jobs, or those with a tag."""
 
-    async def work(app: Acron) -> tuple[list[Job], frozenset[str], datetime, str]:
-        jobs = [job async for job in app.jobs(tag=tag)]
-        status = await app.status()
-        return jobs, frozenset(status.parked), app.clock.now(), status.store
+    async def work(app: Acron) -> tuple[list[Job], Status, datetime]:
+        return [job async for job in app.jobs(tag=tag)], await app.status(), app.clock.now()
 
-    jobs, parked, now, address = target.do(work)
+    jobs, status, now = target.do(work)
+    address, parked = status.store, frozenset(status.parked)
+    for problem in status.problems:  # a record that cannot be read is not among the jobs
+        note(problem)
     if as_json:
         print_json([job_json(job) for job in jobs])
     elif not jobs and tag is not None:
@@ -195,6 +201,17 @@ def edit(
 
     job, instants = target.do(work)
     tell(job, f"changed {sentence(job, instants)}", as_json=as_json)
+    _note_misspelt(job)
+
+
+def _note_misspelt(job: Job) -> None:
+    """A platform that nobody here knows may be the program's own; one that is nearly ours is
+    rather a slip, which would show only when the first message fails."""
+    known = (*OURS, "local", "log", ORIGIN, ALL)
+    for text in (*(job.deliver or ()), *(job.policy.deliver_failure or ())):
+        platform = parse_target(text).platform
+        if platform not in known and (near := get_close_matches(platform, known, n=1)):
+            note(f"no platform {one_line(platform)!r} is known here; did you mean {near[0]!r}?")
 
 
 def tell(job: Job, line: str, *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -171,10 +172,15 @@ async def watch(app: Acron, board: Board, events: AsyncIterator[Event], console:
 
 async def keep_drawn(app: Acron, board: Board, console: Console) -> None:
     """Keep ``board`` on the terminal until cancelled; the last picture stays."""
+
+    def drawn() -> RenderableType:
+        # The terminal writes "^C" behind the picture: that must not begin a line of its own.
+        return Constrain(draw(board, app.clock.now(), console.height), console.width - 2)
+
     with Live(console=console, auto_refresh=False) as live:
         try:
             while True:
-                live.update(draw(board, app.clock.now(), console.height), refresh=True)
+                live.update(drawn(), refresh=True)
                 await asyncio.sleep(REFRESH if board.running else 4 * REFRESH)
         finally:
-            live.update(draw(board, app.clock.now(), console.height), refresh=True)
+            live.update(drawn(), refresh=True)

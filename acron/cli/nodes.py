@@ -9,7 +9,7 @@ import typer
 
 from acron.cli.base import Json, Usage, verb
 from acron.cli.render import many, print_json, span, table
-from acron.errors import NodeNotFound
+from acron.errors import AcronError, NodeNotFound
 from acron.status import health
 
 if TYPE_CHECKING:
@@ -62,7 +62,10 @@ def drain(
         chosen = [one.id for one in living if one.id.startswith(node)]
         exact = [one for one in chosen if one == node]
         if not chosen:
-            raise NodeNotFound(node or "at all")
+            if all_nodes:
+                message = "no node is live"
+                raise AcronError(message)
+            raise NodeNotFound(node, f"see {target.command} nodes")
         if len(chosen) > 1 and not all_nodes and not exact:
             raise Usage(f"{node!r} may be {', '.join(sorted(chosen))}")
         for one in exact or chosen:

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from acron.cli.logs import logging_to_stderr
-from acron.cli.render import local, print_json, table
+from acron.cli.render import local, many, print_json, table
 from acron.testing.rehearsal import rehearse
 from acron.text import one_line
 
@@ -43,14 +43,19 @@ def tell_rehearsal(
 def _told(found: Rehearsal, place: str) -> list[str]:
     span = f"{local(found.start, place)} to {local(found.until, place)} ({place})"
     attempts = sum(job.attempts for job in found.jobs)
-    lines = [f"{span}: {attempts} runs, {len(found.sent)} messages, {len(found.failures)} failed"]
+    counts = (
+        many(attempts, "run"),
+        many(len(found.sent), "message"),
+        f"{len(found.failures)} failed",
+    )
+    lines = [f"{span}: {', '.join(counts)}"]
     if found.jobs:
         head = ("JOB", "SCHEDULE", "RUNS", "FAILED", "SKIPPED", "SENT")
-        counts = [
+        cells = [
             (job.id, job.schedule, *map(_some, (job.attempts, job.failed, job.skipped, job.sent)))
             for job in found.jobs
         ]
-        lines += ["", table(head, counts)]
+        lines += ["", table(head, cells)]
     if found.parked:
         lines += ["", f"the program cannot run: {', '.join(map(one_line, found.parked))}"]
     if found.sent:

@@ -136,7 +136,7 @@ def runs(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """The ledger, newest first: what ran, and with --skips what did not and why."""
+    """Print the ledger, newest first: what ran, and with --skips what did not and why."""
 
     async def work(app: Acron) -> tuple[list[Run], list[Skip], str]:
         found = await app.runs(ref, state=state, limit=limit)
@@ -233,7 +233,7 @@ def deliveries(
     limit: Annotated[int, typer.Option(min=1, help="Of at most so many runs.")] = 100,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """What was told to whom, newest first; or send it to one target once more."""
+    """Tell what was sent to whom, newest first; or send it to one target once more."""
     if words:
         _resend(target, words, as_json=as_json)
         return

@@ -14,7 +14,7 @@ _SPECIAL = re.compile(r"-?(@\w+)\s+(.*)", re.DOTALL)
 #: What FreeBSD's cron has besides, in the words of all others.
 _NICKNAMES = {"@every_minute": "* * * * *"}
 _PERCENT = re.compile(r"\\%|%")
-_NO_MAIL = "acron sends no mail in this release; output is kept with the run and in output/"
+_NO_MAIL = "output is kept, not mailed; set ACRON_SMTP_URL, and edit a job: --deliver email:{}"
 
 
 class _Entry(NamedTuple):
@@ -61,7 +61,7 @@ def _tell(found: Found, where: str, name: str, value: str) -> None:
     """What of a variable has no equivalent."""
     shown = f"{name}={value}"
     if name == "MAILTO" and value:
-        found.left_out.append(LeftOut(where, shown, _NO_MAIL))
+        found.left_out.append(LeftOut(where, shown, _NO_MAIL.format(value)))
     elif name == "TZ":
         why = "commands see it; the zone of the schedules is --tz, or CRON_TZ in the file"
         found.left_out.append(LeftOut(where, shown, why))

@@ -44,7 +44,7 @@ def read_records(data: bytes) -> Found:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         why = "nested too deep" if isinstance(error, RecursionError) else error
-        raise AcronError(f"it is no JSON: {why}") from None
+        raise AcronError(f"it is no export and no JSON (a crontab? say --crontab): {why}") from None
     records = value.get("jobs") if isinstance(value, dict) else value
     if not isinstance(records, list):
         raise AcronError('a list of jobs is needed, or an object with one as "jobs"')

@@ -33,6 +33,7 @@ from acron.runtime.standing import Standing
 from acron.runtime.supervise import Supervisor
 from acron.runtime.tasks import Tasks
 from acron.runtime.watchdog import Watchdog
+from acron.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -44,10 +45,11 @@ if TYPE_CHECKING:
     from acron.events import Events
     from acron.model import Job, Node, Outcome, Run, Settings
     from acron.runtime.run import Attempt, CallByName
-    from acron.threads import Threads
-
 
 log = logging.getLogger("acron.runtime")
+
+#: Threads for files.
+DISK = 8
 
 
 class Runtime:
@@ -79,7 +81,9 @@ class Runtime:
         self.recorder = Recorder(
             store, self.tasks.start, self.pulse.trouble, partial(fire.recorded, self)
         )
-        self.files = Files(root, threads)
+        # Of our own: people's functions may hold all of theirs for as long as they like.
+        self.disk = Threads(DISK, "acron-disk")
+        self.files = Files(root, self.disk)
         self.deliverer = Deliverer(self, self.tasks.do, adapters, settings)
         self.alerter = Alerter(self, self.tasks.do, settings.alerts)
         self.watchdog = Watchdog(settings, clock, self.pulse, store)
@@ -91,7 +95,7 @@ class Runtime:
         self._actions = actions
         self._settings = settings
         self.threads = threads
-        self.rules = Rules(self, node.zones)
+        self.rules = Rules(self)
         self.standing = Standing(self, actions, frozenset(declared))
         self._supervisor = Supervisor(
             provider, fallback, clock, self.pulse.trouble, self._beat_soon
@@ -203,27 +207,17 @@ class Runtime:
         return started
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
-        self._supervisor.sign_of_life()
+        self._supervisor.triggered()
         return await outside.fire(self, job_id, scheduled_at)
 
     async def claim_due(
         self, *, only: str | None = None, late: float = 0.0, taken: set[str] | None = None
     ) -> int:
-        """Claim and start. A claim that has to wait does so in a task of our own, which nobody
-        gives up: it becomes durable, and its runs must then start."""
+        """Claim and start. A claim that has to wait is not given up with its caller: it becomes
+        durable, and its runs must then start."""
         if self.store.at_once:
             return await self._claim(only, late, taken)
-
-        async def contained() -> int | BaseException:
-            try:  # made in here: a task that is cancelled before it begins awaits nothing
-                return await self._claim(only, late, taken)
-            except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
-                return error
-
-        started = await asyncio.shield(self.tasks.own(contained(), "acron-claim"))
-        if isinstance(started, BaseException):
-            raise started
-        return started
+        return await self.tasks.whole(partial(self._claim, only, late, taken), "acron-claim")
 
     async def _claim(self, only: str | None, late: float, taken: set[str] | None) -> int:
         if self.pulse.watch_clock():
@@ -237,7 +231,7 @@ class Runtime:
         return await self.claim_due(only=job_id)
 
     async def fire_many(self, triggers: Sequence[Armed]) -> list[Answer]:
-        self._supervisor.sign_of_life()
+        self._supervisor.triggered()
         return await outside.fire_many(self, triggers)
 
     def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
@@ -279,6 +273,7 @@ class Runtime:
             abandoned=(
                 *self.attempts.abandoned,
                 *self.threads.abandoned,
+                *self.disk.abandoned,
                 *self.deliverer.abandoned,
                 *self.hooks.abandoned,
             ),
@@ -305,7 +300,8 @@ class Runtime:
         ]
         delay = settings.sweep_after or self._supervisor.provider.sweep_after
         if trigger and delay is not None:
-            sweep = Sweep(self, delay or settings.interval / 2, self._supervisor.missed)
+            delay = delay or settings.interval / 2
+            sweep = Sweep(self, delay, self._supervisor.missed, notifier.heard)
             self._keepers.append(self.tasks.start(keep(self, sweep.step, "sweep"), "acron-sweep"))
         if trigger:
             told = keep(self, notifier.step, "news to the provider")
@@ -356,6 +352,7 @@ class Runtime:
             await self._end_tasks()
             await self.recorder.close(CLEANUP)
             await self.deliverer.close(1.0)
+            await self.disk.close(1.0)
         finally:
             self._cancel_tasks()
             for task in self._keepers:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from acron.abc import Message
 from acron.contain import meant_for_us, text_of
-from acron.errors import JobConflict
+from acron.errors import InvalidJob, JobConflict
 from acron.messages import compose, fit
 from acron.model import Delivery
 from acron.runtime import fire
@@ -103,8 +103,11 @@ class Deliverer:
         """Send to one target again, whatever became of it; the run with what came of that.
 
         Of a run of another node, that delivery alone is ours, and only for this time. Raises
-        JobConflict when it is under way, here or there.
+        JobConflict when it is under way, here or there, and InvalidJob, and what came of it
+        before stays, when this process has no adapter for it.
         """
+        if self._adapter(told.target) is None:
+            raise InvalidJob(self._missing(told), job_id=run.job_id, where="$.deliver")
         if await self._with_others(run, told):
             raise under_way(run, told)
         outbox = self._open.setdefault(run.id, Outbox(self._rt.store, run, self._rt.pulse.trouble))
@@ -159,6 +162,10 @@ class Deliverer:
     def _adapter(self, target: str) -> Adapter | None:
         return self._adapters.get(parse_target(target).platform)
 
+    def _missing(self, told: Delivery) -> str:
+        known = ", ".join(sorted(self._adapters))
+        return one_line(f"no adapter here for {shown(told.target)!r}; there are: {known}")
+
     def _later(self, job: Job, outbox: Outbox, delivery: Delivery) -> bool:
         """Whether this one must wait; then it is tried again at its time."""
         at, target = delivery.retry_at, delivery.target
@@ -182,9 +189,9 @@ class Deliverer:
         try:
             adapter = self._adapter(old.target)
             if adapter is None:
-                known = ", ".join(sorted(self._adapters))
-                why = f"no adapter here for {shown(old.target)!r}; there are: {known}"
-                return await outbox.mark(old, replace(old, state="failed", error=one_line(why)))
+                return await outbox.mark(
+                    old, replace(old, state="failed", error=self._missing(old))
+                )
             await self._sender.turn(adapter)
             if adapter.repeatable:  # what may be sent twice needs no note that it may be out
                 ended = await self._try(job, outbox.run, adapter, begun)

@@ -18,6 +18,7 @@ import aiofiles
 import aiofiles.os
 from msgspec.structs import replace
 
+from acron.contain import text_of
 from acron.model import OUTPUT_LIMIT
 from acron.runtime.oldfiles import Old, forget
 from acron.text import cut, many_lines, one_line, redact, safe_name, where_left_out
@@ -76,8 +77,9 @@ class Files:
             async with asyncio.timeout(PATIENCE):
                 folder, label = folder_of(self._root, run), f"{run.job_id} {run.id}: files"
                 return await self._threads.run(_keep, outcome, folder, label=label)
-        except TimeoutError:
-            why = f"not kept within {PATIENCE:g} s"
+        except Exception as error:  # noqa: BLE001 (the run has ended, whatever is wrong here)
+            late = isinstance(error, TimeoutError)
+            why = f"not kept within {PATIENCE:g} s" if late else one_line(text_of(error), 40)
             faults = [f"its files: {why}"] if outcome.files else []
             return _told(outcome, (), faults, why if _is_long(outcome) else "")
 
@@ -129,12 +131,13 @@ def _keep(outcome: Outcome, folder: Path) -> Outcome:
 
 def _told(outcome: Outcome, names: tuple[str, ...], faults: list[str], note: str) -> Outcome:
     output = outcome.output
-    if output is not None and note:
-        output = where_left_out(cut(output, OUTPUT_LIMIT), note)
+    more = "".join(f"\n[not attached: {one}]" for one in faults)
+    if output is not None and note:  # cut once, so that what was left out is told once
+        output = where_left_out(cut(output, OUTPUT_LIMIT - len(more.encode())), note)
     if output is not None:
         output = redact(output)
-    if faults:
-        output = "\n".join([output or "", *(f"[not attached: {one}]" for one in faults)])
+    if more:
+        output = (output or "") + more
     return replace(outcome, files=names, output=output, whole=None)
 
 
@@ -185,7 +188,7 @@ def _copy(sources: tuple[str, ...], folder: Path, names: list[str]) -> list[str]
     faults = [f"{len(sources) - MOST} more than {MOST} files"] if len(sources) > MOST else []
     for source in sources[:MOST]:
         base = safe_name(Path(source).name)
-        name = base if base not in names else f"{len(names) + 1}-{base}"
+        name = _free(base, {WHOLE, *names})
         try:
             _copy_one(Path(source), folder, name)
         except OSError as error:
@@ -195,6 +198,14 @@ def _copy(sources: tuple[str, ...], folder: Path, names: list[str]) -> list[str]
         else:
             names.append(name)
     return faults
+
+
+def _free(base: str, taken: set[str]) -> str:
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{number}-{base}"
+    return name
 
 
 def _copy_one(source: Path, folder: Path, name: str) -> None:

@@ -122,13 +122,16 @@ class Notifier:
 
 
 class Sweep:
-    """Fires what an outside provider has missed for ``delay`` seconds, on the same claim, and
-    says so by ``missed``."""
+    """Fires what an outside provider has missed for ``delay`` seconds, on the same claim, says so
+    by ``missed``, and has the provider told by ``heard``, which is to arm what follows."""
 
-    def __init__(self, rt: Runtime, delay: float, missed: Callable[[], None]) -> None:
+    def __init__(
+        self, rt: Runtime, delay: float, missed: Callable[[], None], heard: Callable[[], None]
+    ) -> None:
         self._rt = rt
         self._delay = delay
         self._missed = missed
+        self._heard = heard
 
     async def step(self) -> None:
         await asyncio.sleep(self._delay / 2)
@@ -136,7 +139,8 @@ class Sweep:
         if started:
             log.warning("%d runs were due %g s ago, and no trigger came", started, self._delay)
             self._missed()
-            self._rt.wake()  # the provider is to arm what follows them
+            self._heard()
+            self._rt.wake()  # for one that follows ``changed`` instead
 
 
 class Upkeep:

@@ -269,7 +269,7 @@ class Recorder:
             try:
                 return await self._store.finish(ends, how)
             except StoreError as error:
-                self._trouble(f"cannot record the end of {len(ends)} runs", error)
+                self._trouble(f"cannot record the end of {len(ends)} run(s)", error)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
 

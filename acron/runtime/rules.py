@@ -13,6 +13,7 @@ import tzdata  # type: ignore[import-untyped]
 
 from acron.errors import ScheduleError
 from acron.model import Decision
+from acron.runtime.files import PATIENCE
 from acron.timetable import forget_zones, replanned
 
 if TYPE_CHECKING:
@@ -43,11 +44,14 @@ def edition() -> str:
 
 
 class Rules:
-    """The edition of the rules by which this process reckons, ``known``."""
+    """``known`` is the edition of the rules by which all that is to come was computed; the node
+    tells it, so that what a process could not finish is done by the next one."""
 
-    def __init__(self, rt: Runtime, known: str) -> None:
+    def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self.known = known
+        self._read = edition()  # by which this process reckons
+        self.known = self._read
+        self._work: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Compute anew what a process that reckoned by another edition has left. Nothing waits
@@ -55,20 +59,26 @@ class Rules:
         nodes = await self._rt.store.nodes()
         others = {one.zones for one in nodes if one.id != self._rt.node_id} - {self.known}
         if others:
-            self._rt.tasks.do(self._replan(min(others)), "new rules of time zones")
+            self.known = min(others)
+            self._begin()
 
     async def look(self) -> None:
-        """Whether the system has other rules by now; if so, take them over."""
-        found = await self._rt.threads.run(edition)
-        if found == self.known:
-            return
-        before, self.known = self.known, found
-        forget_zones()
-        await self._replan(before)
-        await self._rt.pulse.beat(force=True)
+        """Whether the system has other rules by now; if so, take them over. Raises TimeoutError
+        when the disk hangs."""
+        async with asyncio.timeout(PATIENCE):
+            found = await self._rt.disk.run(edition, label="rules of time zones")
+        if found != self._read:
+            self._read = found
+            forget_zones()
+        if self.known != self._read:
+            self._begin()
 
-    async def _replan(self, before: str) -> None:
-        store, after, moved = self._rt.store, "", 0
+    def _begin(self) -> None:
+        if self._work is None or self._work.done():
+            self._work = self._rt.tasks.do(self._replan(), "new rules of time zones")
+
+    async def _replan(self) -> None:
+        store, before, rules, after, moved = self._rt.store, self.known, self._read, "", 0
 
         def change(_: str, job: Job | None, *__: object) -> Decision:
             return Decision(job and _replanned(job))
@@ -80,10 +90,12 @@ class Rules:
                 await store.write(stale, change, self._rt.clock.now())
                 moved += len(stale)
             await asyncio.sleep(0)
+        self.known = rules
+        await self._rt.pulse.beat(force=True)
         if moved:
             log.warning(
                 "time zones have other rules (%s, before %s): %d jobs fire at other instants",
-                self.known,
+                rules,
                 before or "unknown",
                 moved,
             )

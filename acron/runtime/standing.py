@@ -65,7 +65,7 @@ class Standing:
             log.warning("asked to drain: this node takes no more runs, and waits to be stopped")
             self.drain_requested = True
             rt.take_no_more()
-        me = rt.node
+        me = rt.pulse.sent
         newer = newer_code(me, nodes)
         why = ""
         if newer is not None:

@@ -42,8 +42,8 @@ class Supervisor:
 
     Failing is: to raise; to return before ``stop_event`` without having armed; not to tick for
     three quarters of ``interval`` without having armed, though it is told to each half; and, once
-    it has armed, to let instants pass at two looks of the sweep, with no sign of life. The rest of
-    ``interval`` (12 s, if it is shorter) is for ending it, so that it is never silent for longer.
+    it has armed, to let instants pass at two looks of the sweep, with no trigger between. What is
+    left of ``interval`` (12 s, if it is shorter) is for ending it: it is never silent for longer.
     """
 
     def __init__(
@@ -70,7 +70,8 @@ class Supervisor:
         if self._note:
             return self._note
         try:
-            return one_line(str(self.provider.note), 300)
+            said = str(self.provider.note)
+            return one_line(said, 300) if said else ""
         except BaseException as error:  # noqa: BLE001 (a stranger's property ends no beat)
             return one_line(f"its note cannot be read: {text_of(error)}", 300)
 
@@ -79,10 +80,10 @@ class Supervisor:
         """``start`` has returned, and others hold the instants."""
         return self.turn is not None and self.turn.armed_outside
 
-    def sign_of_life(self) -> None:
+    def triggered(self) -> None:
         """A trigger came in from outside."""
         if self.turn is not None:
-            self.turn.hear()
+            self.turn.triggered()
 
     def missed(self) -> None:
         """The sweep fired what no trigger came for."""
@@ -216,7 +217,7 @@ class Supervisor:
                         continue
                     return why or "returned without having armed"
                 if lost.done():
-                    return "lets instants pass, and gives no sign of life"
+                    return "lets instants pass, and triggers nothing"
                 if turn.silent_for(patience - _SAME):
                     return f"gave no sign of life for {patience:g} s"
         finally:

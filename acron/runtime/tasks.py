@@ -50,6 +50,20 @@ class Tasks:
         task.add_done_callback(lambda _: work.close())  # cancelled before it began, nobody has it
         return task
 
+    async def whole(self, work: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:
+        """What ``work`` gives, or raises. It goes on to its end though the caller gives up."""
+
+        async def contained() -> tuple[T] | BaseException:
+            try:  # made in here: a task that is cancelled before it begins awaits nothing
+                return (await work(),)
+            except BaseException as error:  # noqa: BLE001 (raised below, in the caller's task)
+                return error
+
+        done = await asyncio.shield(self.own(contained(), name))
+        if isinstance(done, BaseException):
+            raise done
+        return done[0]
+
     async def _reported(self, work: Coroutine[Any, Any, object], what: str) -> None:
         try:
             await work

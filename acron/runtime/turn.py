@@ -32,6 +32,7 @@ class Turn:
         self._rt = rt
         self._ticks = 0  # that go on
         self._heard_at = rt.clock.monotonic()
+        self._triggered_at = float("-inf")
         self._missed_at = float("-inf")
 
     # --- signs of life ---
@@ -45,13 +46,19 @@ class Turn:
         """Whether there was none for so long, though one is to be expected."""
         return not self.has_armed and self.silent >= seconds
 
-    def hear(self) -> None:
-        """It used ``Firing``, or a trigger from outside came in."""
+    def _hear(self) -> None:
+        """It used ``Firing``."""
         self._heard_at = self._rt.clock.monotonic()
 
+    def triggered(self) -> None:
+        """It ticked, or a trigger from outside came in."""
+        self._hear()
+        self._triggered_at = self._heard_at
+
     def missed(self) -> None:
-        """The sweep fired what no trigger came for: once may happen to anybody."""
-        if self._heard_at < self._missed_at:
+        """The sweep fired what no trigger came for: once may happen to anybody. To arm again what
+        never comes is no help."""
+        if self._triggered_at < self._missed_at:
             self.lost.set()
         self._missed_at = self._rt.clock.monotonic()
 
@@ -63,13 +70,13 @@ class Turn:
     async def tick(self) -> int:
         if self.over:
             raise ProviderDown("another provider has taken over")
-        self.hear()
+        self.triggered()
         self._ticks += 1
         try:
             return await self._rt.tick()
         finally:
             self._ticks -= 1
-            self.hear()
+            self.triggered()
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:
         return Fired.DRAINING if self.over else await self._rt.fire(job_id, scheduled_at)
@@ -81,9 +88,9 @@ class Turn:
 
     async def armed(self, until: datetime, since: datetime | None = None) -> AsyncIterator[Armed]:
         async for one in self._rt.armed(until, since):
-            self.hear()
+            self._hear()
             yield one
-        self.hear()
+        self._hear()
         self.has_armed = True
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)

@@ -17,7 +17,7 @@ from acron.errors import ScheduleError
 from acron.schedules import calendars, moments
 from acron.schedules.calendars import Calendar
 from acron.schedules.combine import any_of, bounded, without
-from acron.schedules.zones import similar, zone
+from acron.schedules.zones import hint, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,9 +108,7 @@ def zone_named(source: Source, name: str, at: int) -> str:
         return zone(name).name
     except LookupError:
         shown = name if len(name) < 60 else name[:60] + "…"
-        raise source.error(
-            f"there is no time zone {shown!r}", f"did you mean {similar(name)!r}?", at=at
-        ) from None
+        raise source.error(f"there is no time zone {shown!r}", hint(name), at=at) from None
 
 
 def _part(source: Source, kind: Kind, depth: int) -> Schedule:

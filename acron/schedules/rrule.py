@@ -257,7 +257,7 @@ def parse(source: Source) -> RRule | None:
         except LookupError:
             raise source.error(
                 f"there is no time zone {match['zone']!r}",
-                f"did you mean {zones.similar(match['zone'])!r}?",
+                zones.hint(match["zone"]),
                 at=match["zone"],
             ) from None
     elif stamp is not None and stamp.endswith("Z"):

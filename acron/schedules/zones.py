@@ -24,6 +24,8 @@ _PIECE = 24
 #: Seconds between the probes of a survey: no zone has ever changed its clock twice in so short a
 #: time (a test holds tzdata to it; the shortest was Freetown's four days in 1939).
 _PROBE = 3 * DAY
+#: Abbreviations of zones have at most so many letters; several zones share one.
+_ABBREVIATED = 5
 #: Windows (see ``Zone.windows``) are kept by pieces of 2**22 seconds (48 days).
 WINDOW = 22
 
@@ -158,14 +160,15 @@ def forget() -> None:
     _by_folded_name.cache_clear()
 
 
-def similar(name: str) -> str:
-    """A known zone whose name is like ``name``, or an example."""
+def hint(name: str) -> str:
+    """What may have been meant by ``name``, which is no zone: ``did you mean 'Europe/Paris'?``"""
     from difflib import get_close_matches  # noqa: PLC0415  # only for an error message
 
     names, folded = _by_folded_name(), name.casefold()[:60]
     near = [key for key in names if key.rpartition("/")[2] == folded]
-    near = near or get_close_matches(folded, names, n=1, cutoff=0.6)
-    return names[near[0]] if near else "Europe/Paris"
+    if not near and len(folded) > _ABBREVIATED:  # CEST is like EST, and far from it
+        near = get_close_matches(folded, names, n=1, cutoff=0.6)
+    return f"did you mean {names[near[0]]!r}?" if near else "name a place, as in 'Europe/Paris'"
 
 
 def resolve(place: Zone, wall: int, fold: str = "first") -> tuple[int, bool]:

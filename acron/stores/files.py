@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 from contextlib import suppress
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Modification time in ns, size, inode: differs when a file was changed.
 Stamp = tuple[int, int, int]
+#: Errors that depend on who we are; 0 is SQLite's, which does not tell.
+_OURS = {0, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Files:
@@ -98,10 +101,12 @@ class Files:
 
 
 def unavailable(error: OSError, address: str, path: Path | None = None) -> StoreUnavailable:
-    """What an OSError means for a store, with the path and who we are."""
-    where = error.filename or path or address
+    """What an OSError means for a store, with the path, and who we are where that may matter."""
+    where = str(error.filename or path or address)
+    who = f" as user {_user()}" if error.errno in _OURS else ""
+    what = "it" if where == address else where
     reason = error.strerror or str(error)
-    return StoreUnavailable(f"cannot use {where} as user {_user()}: {reason}", address=address)
+    return StoreUnavailable(f"cannot use {what}{who}: {reason}", address=address)
 
 
 def _user() -> str:

@@ -100,9 +100,7 @@ class LocalStore(Store):
         if executor is None:
             return
         self._dropped = True
-        last = executor.submit(self._let_go)
-        executor.shutdown(wait=False)
-        last.result(_CLOSE_WAIT)
+        end_now(executor, self._let_go)
 
     async def _do(self, work: Callable[[], T]) -> T:
         """The one way in: ``work`` in the store's thread, its failures as StoreError."""
@@ -152,3 +150,10 @@ async def end(executor: Executor, last: Callable[[], object]) -> None:
     done = asyncio.get_running_loop().run_in_executor(executor, last)
     await asyncio.wait({done}, timeout=_CLOSE_WAIT)
     executor.shutdown(wait=False)
+
+
+def end_now(executor: Executor, last: Callable[[], object]) -> None:
+    """``end``, blocking. Raises TimeoutError."""
+    done = executor.submit(last)
+    executor.shutdown(wait=False)
+    done.result(_CLOSE_WAIT)

@@ -13,7 +13,7 @@ from acron.stores import sqlite_prune, sqlite_work
 from acron.stores.files import Files
 from acron.stores.group import Done, Group
 from acron.stores.lanes import rank
-from acron.stores.local import POLL, LocalStore, end
+from acron.stores.local import POLL, LocalStore, end, end_now
 from acron.stores.lock import WAIT
 from acron.stores.nodes import NodeFiles
 from acron.stores.sqlite_file import DatabaseFile
@@ -71,6 +71,14 @@ class SqliteStore(LocalStore):
         await super().close()  # nothing is asked from now on
         if readers is not None:
             await end(readers, self._view.close)
+
+    def drop(self) -> None:
+        readers, self._readers = self._readers, None
+        try:
+            super().drop()
+        finally:
+            if readers is not None:
+                end_now(readers, self._view.close)
 
     def _open(self, now: datetime, node: Node | None) -> None:  # noqa: ARG002
         self._file.create()

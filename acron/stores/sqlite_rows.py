@@ -295,10 +295,12 @@ class Reader:
 
     def still_bad(self) -> dict[str, str]:
         """Those of ``bad`` that have not been mended or removed."""
+        now = Reader(self._db, {})  # for another thread a bad one stays bad meanwhile
         for key in list(self._bad):
-            self._bad.pop(key, None)  # more than one thread reads
-            self.jobs("WHERE id = ?", (key,))
-            self.runs("WHERE id = ?", (key,))
+            now.jobs("WHERE id = ?", (key,))
+            now.runs("WHERE id = ?", (key,))
+            if key not in now._bad:
+                self._bad.pop(key, None)
         return dict(self._bad)
 
     def _read(self, kind: _Kind[T], statement: str, asked: Sequence[Any]) -> list[T]:

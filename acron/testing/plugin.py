@@ -45,12 +45,13 @@ def acron_time(request: pytest.FixtureRequest) -> Iterator[VirtualTime]:
         yield time
 
 
-@pytest.hookimpl(wrapper=True)
+# The old kind of wrapper: a pytest of any age loads us, also where nothing of acron is tested.
+@pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+) -> Generator[None, Any, None]:
     """Draw what happened to each app that the failing test has at hand."""
-    report = yield
+    report: pytest.TestReport = (yield).get_result()
     # Where neither was imported nobody can have an app in virtual time.
     if report.failed and call.excinfo is not None and set(sys.modules) >= _USED:
         from acron.testing.story import drawings  # noqa: PLC0415 (pytest starts without it)
@@ -59,7 +60,6 @@ def pytest_runtest_makereport(
         for frame, _ in traceback.walk_tb(call.excinfo.tb):
             values += frame.f_locals.values()
         report.sections += [("acron timeline", drawing) for drawing in drawings(values)]
-    return report
 
 
 _USED = {"acron.app", "acron.testing.harness"}

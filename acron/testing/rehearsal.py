@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 from collections import Counter
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ from acron.stores.memory import MemoryStore
 from acron.targets import parse_target, shown
 from acron.testing.adapters import RecordingAdapter
 from acron.testing.harness import virtual_time
-from acron.testing.story import timeline
+from acron.testing.story import DRAWN, timeline
 from acron.text import one_line
 from acron.timetable import bind
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 _FAILURES = {RunState.FAILED, RunState.TIMED_OUT, RunState.UNKNOWN}
 _OWN = ("local", "log")
+#: Days. What is kept is still bounded, by ``retention_runs``.
+_FOR_EVER = 36_500.0
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -139,9 +142,12 @@ async def _play(
         listening = asyncio.create_task(seen.listen(app.events()))
         await time.advance(length)
         parked = list((await app.status()).parked)
-        drawn = await timeline(app)
+        drawn = (await timeline(app)).partition("\n")[2]  # without its head: the store is ours
+        kept = len(await app.runs(limit=DRAWN))
         known |= {job.id: job async for job in app.jobs()}
     await listening
+    if kept < sum(seen.attempts.values()):
+        drawn = f"  the newest {kept:,} runs, as many as are kept:\n{drawn}"
     return Rehearsal(
         start=start,
         until=start + length,
@@ -149,7 +155,7 @@ async def _play(
         sent=sent,
         failures=seen.failures,
         parked=parked,
-        timeline=drawn.partition("\n")[2],  # without its head: the store is none of theirs
+        timeline=drawn,
     )
 
 
@@ -207,7 +213,9 @@ def _stand_ins(
         "clock": time.clock,
         "home": home,
         # Nobody else is there to be noticed, and no blocked loop to be found: look rarely.
-        "settings": replace(app.settings, interval=86400.0, blocked_after=0.0),
+        "settings": replace(
+            app.settings, interval=86400.0, blocked_after=0.0, retention_days=_FOR_EVER
+        ),
         "_provider": InProcessCronScheduler(),
         "_actions": {name: one if name == "call" else _NotDone(one) for name, one in actions},
         "_adapters": {name: _Recorder(name, time, sent) for name in names},
@@ -216,6 +224,9 @@ def _stand_ins(
     with ExitStack() as stack:
         for name, stand_in in stand_ins.items():
             stack.enter_context(patch.object(app, name, stand_in))
+        # Each end is told in what comes back: a failed test would show a line for each retry.
+        ends = logging.getLogger("acron.runtime.ends")
+        stack.enter_context(patch.object(ends, "disabled", new=True))
         yield store, sent
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from acron.app import Acron
 from acron.model import RunState
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from acron.model import Delivery, Run, Skip
 
 #: Runs, and skips, that are asked for: the newest.
-_ROWS = 2000
+DRAWN = 2000
 _LATE = 1.0
 
 
@@ -58,8 +58,8 @@ async def _ledger(app: Acron) -> tuple[list[Run], list[Skip]]:
         return [], []
     if isinstance(store, MemoryStore):  # whoever has it open, and on whatever loop
         book = store._book  # noqa: SLF001
-        runs = book.list_runs(None, None, None, _ROWS)
-        return runs[::-1], book.list_skips(None, _ROWS)[::-1]
+        runs = book.list_runs(None, None, None, DRAWN)
+        return runs[::-1], book.list_skips(None, DRAWN)[::-1]
     if not isinstance(store, LocalStore):
         return await _read(store)
     beside = open_store(store.address, app.home)
@@ -71,7 +71,7 @@ async def _ledger(app: Acron) -> tuple[list[Run], list[Skip]]:
 
 
 async def _read(store: Store) -> tuple[list[Run], list[Skip]]:
-    return (await store.runs(limit=_ROWS))[::-1], (await store.skips(limit=_ROWS))[::-1]
+    return (await store.runs(limit=DRAWN))[::-1], (await store.skips(limit=DRAWN))[::-1]
 
 
 def _marks(run: Run) -> Iterator[Mark]:
@@ -132,8 +132,9 @@ def _skip(skip: Skip) -> Mark:
 
 def drawings(values: Iterable[object]) -> list[str]:
     """The timeline of each app in virtual time among ``values``. No loop may be running."""
-    apps = {id(one): one for one in values if isinstance(one, Acron)}.values()
-    told = (_at_once(app) for app in apps if isinstance(app.clock, VirtualClock))
+    # By their types: a proxy among people's values may raise when it is asked what it is.
+    found: dict[int, Any] = {id(one): one for one in values if issubclass(type(one), Acron)}
+    told = (_at_once(app) for app in found.values() if isinstance(app.clock, VirtualClock))
     return list(dict.fromkeys(told))  # two of them may have the same ledger
 
 

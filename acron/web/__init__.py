@@ -65,7 +65,7 @@ async def _is_well(app: Acron, *, fires: bool) -> bool:
         return app.node is not None and health(app.node, now) == "ok"
     try:
         async with asyncio.timeout(END):
-            return any(one.alive and health(one, now) == "ok" for one in await app.nodes())
+            return any(one.provider and health(one, now) == "ok" for one in await app.nodes())
     except (AcronError, TimeoutError) as error:  # the store is away
         log.warning("/healthz: %s", one_line(text_of(error)))
         return False

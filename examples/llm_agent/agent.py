@@ -19,7 +19,7 @@ from acron.integrations import tool
 
 API = os.environ.get("MODEL_API", "https://api.openai.com/v1")
 MODEL = os.environ.get("MODEL", "gpt-4o-mini")
-KEY = {"Authorization": f"Bearer {os.environ['MODEL_KEY']}"}
+KEY = {"Authorization": f"Bearer {os.environ.get('MODEL_KEY', '')}"}
 STEPS = 8
 
 app = Acron(os.environ.get("AGENT_STORE", "sqlite:///agent.db"), app="agent", tz="Europe/Paris")

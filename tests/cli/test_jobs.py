@@ -27,6 +27,13 @@ def test_add_warns_that_nothing_will_fire_it(cli: Cli) -> None:
     assert said.json["command"] == "true"
 
 
+def test_a_slip_in_a_platform_is_noted_and_a_programs_own_platform_is_not(cli: Cli) -> None:
+    said = cli(*ADD, "--id", "tea", "--deliver", "telegrm:1")
+    assert "'telegrm' is known here; did you mean 'telegram'?" in said.err
+    assert "did you mean" not in cli("edit", "tea", "--deliver", "pager:1,log").err
+    assert "did you mean 'slack'?" in cli("edit", "tea", "--deliver-failure", "slak").err
+
+
 def test_every_option_reaches_the_job(cli: Cli) -> None:
     cli(
         *("add", "0 9 * * *", "--id", "x", "--call", "remind", "--kwargs", '{"n": 1}'),
@@ -75,7 +82,13 @@ def test_every_option_reaches_the_job(cli: Cli) -> None:
         (("edit", "tea", "--unset", "nothing"), "nothing"),
         (("edit", "tea", "--unset", "id"), "id"),
         (("show", "nobody"), "no job 'nobody'"),
-        (("pause", "nobody"), "no job 'nobody'"),
+        (("pause", "nobody"), "no job 'nobody' (see acron list)"),
+        (("pause", "tea", "--until", "some day"), "write for example 'in 2h'"),
+        (("output", "r9"), "no run 'r9' (see acron runs)"),
+        (("incidents", "ack", "tea/1"), "no incident 'tea/1' (see acron incidents --all)"),
+        (("add", "every 1h", "--command", "x", "--tz", "CEST"), "name a place, as in"),
+        (("drain", "--all"), "no node is live"),
+        (("drain", "web"), "see acron nodes"),
         (("resume", "nobody"), "no job 'nobody'"),
         (("remove", "nobody"), "no job 'nobody'"),
         (("edit", "nobody", "--timeout", "1m"), "no job 'nobody'"),
@@ -225,3 +238,13 @@ def test_which_jobs_are_meant_must_be_said_once(cli: Cli, args: tuple[str, ...])
     said = cli(*args)
     assert said.code == 2
     assert "say which" in said.err
+
+
+def test_list_says_which_records_cannot_be_read(cli: Cli, home: Path) -> None:
+    home.mkdir()
+    (home / "jobs.json").write_text('{"jobs": [{"id": "tea", "schedul": "every 1h"}]}')
+    said = cli("list")
+    assert said.code == 0
+    assert said.out.startswith("no jobs in ")
+    assert "tea" in said.err
+    assert "needs a schedule" in said.err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import re
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from acron.cli.board import Board, keep_planned
-from acron.cli.live import draw
+from acron.cli.live import draw, keep_drawn
 from acron.cli.logs import line, logging_to_stderr
 from acron.cli.render import countdown, local, span
 from acron.events import Delivered, Dropped, Finished, Progressed, Skipped, Started, Troubled
@@ -125,9 +126,21 @@ def test_what_jobs_say_cannot_draw(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"\x1b[2J[bold]x[/nothing]" in picture(shown)
 
 
-async def test_the_plan_is_the_nearest_jobs_of_the_store(tmp_path: Path) -> None:
-    import asyncio
+async def test_there_is_room_for_what_the_terminal_echoes(tmp_path: Path) -> None:
+    from acron import Acron
 
+    app = Acron(f"{tmp_path}/jobs.json")
+    screen = io.StringIO()
+    console = Console(width=60, height=20, file=screen, force_terminal=True)
+    drawing = asyncio.create_task(keep_drawn(app, board(), console))
+    await asyncio.sleep(0)
+    drawing.cancel()
+    await asyncio.gather(drawing, return_exceptions=True)
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue()).splitlines()
+    assert max(map(len, lines)) == 60 - len("^C")
+
+
+async def test_the_plan_is_the_nearest_jobs_of_the_store(tmp_path: Path) -> None:
     from acron import Acron, Settings
 
     app = Acron("memory://", settings=Settings(home=str(tmp_path)))

@@ -119,7 +119,7 @@ def test_a_backfill_that_fails_says_so(cli: Cli) -> None:
     [
         (("--since", "soon", "--until", "2026-11-01T03:00"), 2, "no instant"),
         (("--since", "2026-11-01", "--until", "2026-11-02", "--rate", "0"), 2, "--rate"),
-        (("--since", "2026-11-02", "--until", "2026-11-01"), 1, "later than since"),
+        (("--since", "2026-11-02", "--until", "2026-11-01"), 2, "later than --since"),
         (("--since", "2001-11-02", "--until", "2026-11-01"), 1, "go in steps"),
         (("--since", "2026-11-02"), 2, "--until"),
     ],

@@ -132,6 +132,8 @@ def test_nothing_runs_and_nothing_changes(filled: Cli) -> None:
         (("--from", "9999-12-31"), 2, "9999"),
         (("--tz", "Mars"), 1, "Mars"),
         (("now",), 2, "now"),
+        (("--seeds", "3"), 2, "--seeds is for --chaos"),
+        (("--chaos", "--app", "bot:app"), 2, "leave out --app"),
     ],
 )
 def test_wrong_arguments(cli: Cli, args: tuple[str, ...], code: int, words: str) -> None:

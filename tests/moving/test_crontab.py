@@ -92,6 +92,7 @@ def test_variables_hold_for_what_follows() -> None:
 
 def test_what_has_no_equivalent_is_told() -> None:
     found = read("MAILTO=ana@example.org\nTZ=Asia/Tokyo\n0 3 * * * a\nnonsense\n0 3 * *\n@daily\n")
+    assert "--deliver email:ana@example.org" in found.left_out[0].why
     assert [(one.where, one.what) for one in found.left_out] == [
         ("line 1", "MAILTO=ana@example.org"),
         ("line 2", "TZ=Asia/Tokyo"),

@@ -430,6 +430,26 @@ async def test_what_is_under_way_is_not_sent_twice(acron_time: VirtualTime) -> N
     assert len(chat.messages) == 1
 
 
+async def test_who_sends_again_and_gives_up_leaves_the_truth(acron_time: VirtualTime) -> None:
+    class Slow(RecordingAdapter):
+        async def send(self, message: Message) -> Receipt:
+            await asyncio.sleep(10)
+            return await super().send(message)
+
+    chat = Slow("chat")
+    app = make(acron_time, adapters={"chat": chat})
+    say(app, deliver="chat")
+    async with app:
+        await acron_time.advance(hours=1, seconds=11)
+        run = await the_run(app)
+        assert states(run) == {"chat": "delivered"}
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(app.resend(run.id, "chat"), 1)
+        await acron_time.advance(seconds=10)
+        assert states(await the_run(app)) == {"chat": "delivered"}
+    assert len(chat.messages) == 2
+
+
 class Taker(RecordingAdapter):
     """Keeps what was in the files, and where they were."""
 
@@ -551,6 +571,24 @@ async def test_what_is_sent_again_elsewhere_is_tried_once(
             assert (told.state, told.retry_at, told.error) == ("failed", None, "told to fail")
             (told,) = (await beside.resend(run.id, "chat:1")).deliveries
             assert told.state == "delivered"
+
+
+async def test_who_cannot_send_it_again_leaves_what_came_of_it(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    store = f"sqlite:///{tmp_path / 'jobs.db'}"
+    app = make(acron_time, store, adapters={"chat": RecordingAdapter("chat")})
+    beside = make(acron_time, store)
+    say(app, deliver="chat:1")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        run = await the_run(app)
+        async with beside.attached(firing=True):
+            with pytest.raises(InvalidJob, match="no adapter here for 'chat:1'"):
+                await beside.resend(run.id, "chat:1")
+        told = await the_run(app)
+    assert told.deliveries == run.deliveries
+    assert (told.deliveries[0].state, told.deliveries[0].receipt) == ("delivered", "1")
 
 
 async def test_two_who_send_again_at_once_send_once(

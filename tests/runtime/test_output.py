@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from acron import Acron, Command, Message, Output, Receipt, Retry, Run, RunState
 from acron.actions import live
-from acron.model import OUTPUT_LIMIT
+from acron.model import OUTPUT_LIMIT, Settings
 from acron.runtime import files
 from acron.stores.json_file import JsonFileStore
 from acron.testing import RecordingAdapter
@@ -109,6 +111,85 @@ async def test_of_a_function_and_beside_its_own_files(
     assert run.files == ("output.txt", "2-output.txt")
     assert said == LINES
     assert own.read_text() == "mine"
+
+
+async def test_a_file_of_that_name_is_not_taken_for_the_output(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    own = tmp_path / "output.txt"
+    own.write_bytes(b"\xffmine")
+
+    async def news() -> str:
+        return Output("hello", files=[own])
+
+    run, said = await run_of(acron_time, tmp_path, news)
+    assert said == run.output == "hello"
+    (kept,) = tmp_path.glob(f"output/news/*.files/{run.files[0]}")  # noqa: ASYNC240 (a look)
+    assert kept.read_bytes() == own.read_bytes()
+
+
+async def test_no_file_takes_the_place_of_another(acron_time: VirtualTime, tmp_path: Path) -> None:
+    given = [tmp_path / "a" / "x", tmp_path / "b" / "3-x", tmp_path / "c" / "x"]
+    for path in given:
+        path.parent.mkdir()
+        path.write_text(path.parent.name)
+
+    async def news() -> str:
+        return Output("hello", files=given)
+
+    run, _ = await run_of(acron_time, tmp_path, news)
+    kept = {path.read_text() for path in tmp_path.glob("output/news/*.files/*")}  # noqa: ASYNC240
+    assert (len(run.files), kept) == (3, {"a", "b", "c"})
+
+
+async def test_what_is_left_out_is_told_once(acron_time: VirtualTime, tmp_path: Path) -> None:
+    missing = [tmp_path / f"{n}-{'x' * 90}.csv" for n in range(5)]
+
+    async def news() -> str:
+        return Output("x" * 2 * OUTPUT_LIMIT, files=missing)
+
+    run, _ = await run_of(acron_time, tmp_path, news)
+    assert run.output is not None
+    assert len(run.output.encode()) <= OUTPUT_LIMIT
+    assert run.output.count("left out") == 1
+    assert "of 131,072 bytes left out; all of it: output.txt …]" in run.output
+    assert run.output.count("[not attached: ") == 5
+
+
+async def test_what_cannot_be_kept_at_all_is_no_reason_to_lose_the_end(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    async def news() -> str:
+        return Output("hello", whole="no\0name")
+
+    run, said = await run_of(acron_time, tmp_path, news)
+    assert (run.state, run.files, said) == (RunState.SUCCEEDED, (), "hello")
+
+
+async def test_it_waits_for_no_thread_of_a_job(tmp_path: Path) -> None:
+    """In real time: the virtual one stands still for the thread."""
+    free = threading.Event()
+    app = Acron(str(tmp_path / "jobs.json"), settings=Settings(max_threads=1))
+
+    @app.action
+    def holds() -> None:
+        free.wait(20)
+
+    @app.action
+    async def news() -> str:
+        return LINES
+
+    async with app:
+        await app.add("every 24h", "holds", id="holds")
+        await app.add("every 24h", "news", id="news")
+        held = await app.run_now("holds")
+        try:
+            async with asyncio.timeout(10):
+                run = await app.run_now("news", wait=True)
+            assert (await app.get_run(held.id)).state is RunState.RUNNING
+        finally:
+            free.set()
+        assert await app.output(run) == LINES
 
 
 @pytest.mark.parametrize("retry", [None, Retry(attempts=1)])

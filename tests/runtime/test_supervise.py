@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +13,11 @@ from acron.abc import Armed
 from acron.model import Settings
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from acron.testing import VirtualTime
 
 
 HOUR = timedelta(hours=1)
+FAR = datetime(2099, 1, 1, tzinfo=UTC)
 
 
 class Provider(CronScheduler):
@@ -280,6 +279,73 @@ async def test_a_sweep_fires_what_no_trigger_came_for(acron_time: VirtualTime) -
         await acron_time.advance(seconds=20)
         (run,) = await app.runs("beat")
         assert 20 <= run.lateness <= 30
+
+
+class Remote(Provider):
+    """The provider of the guide: a remote side holds one instant a job, and calls back. ``loses``
+    tells which of its calls never come."""
+
+    def __init__(self, loses: range) -> None:
+        super().__init__()
+        self.loses = loses
+        self.calls = 0
+        self.held: dict[str, tuple[datetime, asyncio.Task[None]]] = {}
+
+    async def go(self, stop_event: asyncio.Event, firing: Firing) -> None:
+        await self.reconcile(firing=firing)
+
+    async def reconcile(self, *, firing: Firing) -> None:
+        async for one in firing.armed(FAR):
+            held = self.held.get(one.job_id)
+            if held is None or held[0] != one.instant:
+                self.held[one.job_id] = (
+                    one.instant,
+                    asyncio.create_task(self.call(one, firing, await firing.due_in() or 0.0)),
+                )
+
+    async def on_jobs_changed(self, *, firing: Firing) -> None:
+        await self.reconcile(firing=firing)
+
+    async def call(self, one: Armed, firing: Firing, wait: float) -> None:
+        await asyncio.sleep(wait)
+        self.calls += 1
+        if self.calls in self.loses:
+            return
+        if await self.fire_due(one.job_id, one.instant, firing=firing) is Fired.CLAIMED:
+            await self.reconcile(firing=firing)
+
+
+async def test_one_lost_call_is_swept_up_and_what_follows_is_armed(
+    acron_time: VirtualTime,
+) -> None:
+    app = Acron("memory://", clock=acron_time.clock, provider=Remote(range(3, 4)))
+
+    @app.job("every 5m")
+    async def beat() -> None: ...
+
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        status = await app.status()
+        assert (status.provider, status.provider_note) == ("odd", "")
+        late = [run.lateness > 1 for run in reversed(await app.runs("beat"))]
+    assert late == [False, False, True, *[False] * 9]
+
+
+async def test_one_whose_calls_never_come_is_replaced_though_it_arms(
+    acron_time: VirtualTime,
+) -> None:
+    app = Acron("memory://", clock=acron_time.clock, provider=Remote(range(1, 1000)))
+
+    @app.job("every 5m")
+    async def beat() -> None: ...
+
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        status = await app.status()
+        assert status.provider == "inprocess"
+        assert "lets instants pass" in status.provider_note
+        late = [run.lateness > 1 for run in reversed(await app.runs("beat"))]
+    assert late == [True, True, *[False] * 10]
 
 
 async def test_many_triggers_are_one_claim_and_each_has_its_answer(

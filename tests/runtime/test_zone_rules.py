@@ -12,14 +12,17 @@ import pytest
 import tzdata  # type: ignore[import-untyped]
 
 from acron import Acron
+from acron.errors import StoreUnavailable
 from acron.model import SkipReason
 from acron.runtime.rules import edition
 from acron.stores.memory import MemoryStore
 from acron.timetable import forget_zones
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from acron.abc import Change
+    from acron.model import Decision
     from acron.testing import VirtualTime
 
     Decree = Callable[[str, str], None]
@@ -175,3 +178,48 @@ def test_where_the_edition_is_told(tmp_path: Path, decree: Decree) -> None:
     assert edition() == f"of {int((plain / 'UTC').stat().st_mtime)}"
     zoneinfo.reset_tzpath([])
     assert edition() == tzdata.IANA_VERSION
+
+
+class Away(MemoryStore):
+    """A store that once is away when jobs are written."""
+
+    away = False
+
+    async def write(self, ids: Sequence[str], change: Change, now: datetime) -> list[Decision]:
+        if self.away:
+            self.away = False
+            raise StoreUnavailable("away")
+        return await super().write(ids, change, now)
+
+
+async def test_a_store_that_is_away_meanwhile_gets_the_new_rules_later(
+    acron_time: VirtualTime, decree: Decree
+) -> None:
+    store = Away()
+    acron_time.set(BEFORE)
+    async with make(acron_time, store, []) as app:
+        await fill(app)
+        store.away = True
+        decree("Africa/Lagos", "2026b")
+        await acron_time.advance(minutes=10)
+        assert (store.away, (await due(app))["daily"]) == (False, SUNDAY + 7 * HOUR)
+        assert [node.zones for node in await app.nodes()] == ["2026a"]
+        await acron_time.advance(hours=1)
+        assert (await due(app))["daily"] == SUNDAY + 8 * HOUR
+        assert [node.zones for node in await app.nodes()] == ["2026b"]
+
+
+async def test_what_a_process_could_not_finish_the_next_one_does(
+    acron_time: VirtualTime, decree: Decree
+) -> None:
+    store = Away()
+    acron_time.set(BEFORE)
+    async with make(acron_time, store, []) as app:
+        await fill(app)
+    decree("Africa/Lagos", "2026b")
+    forget_zones()
+    for hour in (7, 7, 8):
+        store.away = hour == 7
+        async with make(acron_time, store, []) as app:
+            await acron_time.settle()
+            assert (await due(app))["daily"] == SUNDAY + hour * HOUR

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from acron.schedules import zones
-from acron.schedules.zones import MAX, MIN, instant, resolve, seconds, similar, zone
+from acron.schedules.zones import MAX, MIN, hint, instant, resolve, seconds, zone
 
 # The pure Python twin of zoneinfo keeps its table of changes in the open.
 _zoneinfo = pytest.importorskip("zoneinfo._zoneinfo")
@@ -76,12 +76,17 @@ def test_names_in_any_case() -> None:
 def test_unknown_names(name: str) -> None:
     with pytest.raises(LookupError):
         zone(name)
-    assert zone(similar(name))
+    assert "Europe/" in hint(name)
 
 
-def test_similar_names() -> None:
-    assert similar("Europe/Pari") == "Europe/Paris"
-    assert similar("paris") == "Europe/Paris"
+@pytest.mark.parametrize("name", ["Europe/Pari", "paris", "europe/pariss"])
+def test_what_was_meant(name: str) -> None:
+    assert hint(name) == "did you mean 'Europe/Paris'?"
+
+
+@pytest.mark.parametrize("name", ["CEST", "AEDT", "Mars/Base"])
+def test_an_abbreviation_or_nonsense_is_told_what_a_zone_is(name: str) -> None:
+    assert hint(name) == "name a place, as in 'Europe/Paris'"
 
 
 def test_readings_resolve() -> None:

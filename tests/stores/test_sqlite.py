@@ -352,3 +352,28 @@ async def test_a_caller_who_gives_up_stops_nobody(store: SqliteStore) -> None:
     await asyncio.wait(writes)
     found = {job.id for job in await store.page()}
     assert {"j1", "j2", "j4"} <= found
+
+
+async def test_what_was_dropped_leaves_nothing_and_can_be_opened_again(store: SqliteStore) -> None:
+    await put(store, a_job("a"))
+    await store.page()
+    store.drop()
+    assert store._view._connection is None
+    await store.open(NOW)
+    assert [job.id for job in await store.page()] == ["a"]
+
+
+async def test_a_bad_record_is_never_thought_good(store: SqliteStore) -> None:
+    """Two threads ask: while one looks again, the other must not write over it."""
+    await put(store, a_job("a"))
+    spoil = "UPDATE jobs SET data = '{}' WHERE id = 'a'"
+    await store._do(lambda: store._file.connection().execute(spoil))
+    known: list[bool] = []
+
+    def look(_: str) -> None:
+        known.append("a" in store._bad)
+
+    assert await store.page() == []
+    await store._ask(lambda _: store._view.connection().set_trace_callback(look))
+    assert len(await store.problems()) == 1
+    assert known == [True, True]

@@ -7,6 +7,11 @@ import sys
 
 import pytest
 
+# A pytest within ours lets go of the modules that it was first to import: the next one would have
+# another ``Acron``.
+import acron.app
+import acron.testing.story  # noqa: F401
+
 SUITE = """
     import asyncio
     from datetime import UTC, datetime, timedelta
@@ -162,6 +167,28 @@ def test_a_drawing_that_fails_hides_no_failure(
     result.stdout.fnmatch_lines(
         ["E *the test's own*", "acron: the timeline cannot be drawn: StoreCorrupt: *"]
     )
+
+
+def test_a_value_that_raises_when_it_is_looked_at_hides_no_failure(
+    clean: pytest.Pytester,
+) -> None:
+    clean.makepyfile("""
+        from acron import Acron
+
+        class Proxy:
+            @property
+            def __class__(self):
+                raise RuntimeError("there is nothing behind this proxy")
+
+        async def test_broken(acron_time):
+            proxy = Proxy()
+            app = Acron("memory://", clock=acron_time.clock)
+            async with app:
+                assert "the test's own" == "failure"
+    """)
+    result = clean.runpytest_inprocess("--asyncio-mode=auto", "-W", "error", "--tb=native")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*the test's own*", "acron: 0 runs*"])
 
 
 CRASH = """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acron import Acron, Command, Context, Http, Prompt, Retry
+from acron import Acron, Command, Context, Http, Prompt, Retry, Settings
 from acron.adapters.log import LogAdapter
 from acron.testing import RecordingAdapter, rehearse
 
@@ -72,7 +72,9 @@ def test_a_week_of_a_program() -> None:
     assert real.messages == []
 
 
-def test_failures_are_told_once_their_retries_are_used_up() -> None:
+def test_failures_are_told_once_their_retries_are_used_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     app = Acron("memory://")
     tries: list[int] = []
 
@@ -88,6 +90,19 @@ def test_failures_are_told_once_their_retries_are_used_up() -> None:
     assert (failure.job_id, failure.error) == ("flaky", "ValueError: no cake")
     assert failure.at == MONDAY + timedelta(hours=12, minutes=3)
     assert [(job.attempts, job.failed) for job in found.jobs] == [(5, 1)]
+    assert not [one for one in caplog.records if one.name == "acron.runtime.ends"]
+
+
+@pytest.mark.parametrize("kept,first", [(1000, "Mon 2026-11-23"), (2, "the newest 2 runs")])
+def test_months_are_drawn_from_their_first_day(kept: int, first: str) -> None:
+    app = Acron(settings=Settings(store="memory://", retention_days=1.0, retention_runs=kept))
+    app.job("every day at noon", id="lunch")(_nothing)
+    found = rehearse(app, 40, start=MONDAY)
+    assert [job.attempts for job in found.jobs] == [40]
+    assert first in found.timeline.partition("\n")[0]
+
+
+async def _nothing() -> None: ...
 
 
 async def _fill(app: Acron, mark: Path) -> None:

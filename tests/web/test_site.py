@@ -14,6 +14,8 @@ from acron.web import guard, listen, serving, site
 from tests.providers.chronos_world import World, post
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from acron.testing import VirtualTime
 
 
@@ -30,6 +32,21 @@ async def test_health_is_that_of_the_process(acron_time: VirtualTime) -> None:
         await acron_time.settle()
         assert await get(pages, "/healthz") == (200, b"ok\n")
         await app.drain()
+        assert await get(pages, "/healthz") == (503, b"not ok\n")
+
+
+async def test_of_others_it_is_that_of_who_pulls_the_trigger(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    asked, by_hand, serving = (
+        Acron(str(tmp_path / "jobs.json"), clock=acron_time.clock) for _ in range(3)
+    )
+    pages = site(asked, fires=False)
+    async with asked.attached(), by_hand.attached(firing=True):
+        assert await get(pages, "/healthz") == (503, b"not ok\n")
+        async with serving:
+            await acron_time.settle()
+            assert await get(pages, "/healthz") == (200, b"ok\n")
         assert await get(pages, "/healthz") == (503, b"not ok\n")
 
 
