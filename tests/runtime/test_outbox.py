@@ -413,12 +413,15 @@ async def test_people_can_send_again(acron_time: VirtualTime) -> None:
             await app.resend(run.id, "c:1")
 
 
-async def test_what_is_under_way_is_not_sent_twice(acron_time: VirtualTime) -> None:
-    class Slow(RecordingAdapter):
-        async def send(self, message: Message) -> Receipt:
-            await asyncio.sleep(10)
-            return await super().send(message)
+class Slow(RecordingAdapter):
+    """Takes ten seconds to send."""
 
+    async def send(self, message: Message) -> Receipt:
+        await asyncio.sleep(10)
+        return await super().send(message)
+
+
+async def test_what_is_under_way_is_not_sent_twice(acron_time: VirtualTime) -> None:
     chat = Slow("chat")
     app = make(acron_time, adapters={"chat": chat})
     say(app, deliver="chat")
@@ -431,11 +434,6 @@ async def test_what_is_under_way_is_not_sent_twice(acron_time: VirtualTime) -> N
 
 
 async def test_who_sends_again_and_gives_up_leaves_the_truth(acron_time: VirtualTime) -> None:
-    class Slow(RecordingAdapter):
-        async def send(self, message: Message) -> Receipt:
-            await asyncio.sleep(10)
-            return await super().send(message)
-
     chat = Slow("chat")
     app = make(acron_time, adapters={"chat": chat})
     say(app, deliver="chat")
