@@ -300,7 +300,8 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """How an attempt ended: what an action gave, or what went wrong (one line in ``error``).
 
     ``raised`` names the classes of the exception, its own first, for ``Retry.on``; ``again`` is
-    what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason.
+    what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason;
+    ``claimed`` is then its job as it was claimed, which may have got another schedule since.
     ``files`` are paths of what goes with the output, then the names under which they are kept;
     ``whole`` is the path of all that was said, where ``output`` is cut.
     """
@@ -313,6 +314,7 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     whole: str | None = None
     again: bool | float | None = None
     skip: SkipReason | None = None
+    claimed: Job | None = None
 
 
 class End(Struct, frozen=True, gc=False, kw_only=True):

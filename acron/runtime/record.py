@@ -71,7 +71,7 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
             recorded_at=end.finished_at,
         )
         if job is not None and run.batch is None:  # a backfill's was not counted
-            job = not_counted(job)
+            job = not_counted(job, outcome.claimed or job)
         return Decision(job, skips=(skip,), dropped=(run.id,))
     if job is None:
         return Decision(None, runs=(ended,))

@@ -338,6 +338,42 @@ async def test_what_did_not_run_is_not_counted_by_repeat(
     assert (asked, ran, job.fired, job.completed, job.due_at) == (4, 2, 2, True, None)
 
 
+@pytest.mark.parametrize("anew", [False, True])
+async def test_what_began_before_the_schedule_changed_is_none_of_the_new_count(
+    acron_time: VirtualTime, anew: bool
+) -> None:
+    app = make(acron_time)
+    ran: list[datetime] = []
+
+    @app.action
+    async def of_the_old_schedule_none(ctx: Context) -> bool:
+        if ctx.job.schedule == "every 1h":
+            await asyncio.sleep(600)
+            return False
+        return True
+
+    @app.action
+    async def note() -> None:
+        ran.append(acron_time.now())
+
+    async with app:
+        policies: dict[str, Any] = {"repeat": 2, "overlap": "allow"}
+        policies["still_relevant"] = of_the_old_schedule_none
+        await app.add("every 1h", note, id="chime", **policies)
+        await acron_time.advance(HOUR + timedelta(seconds=1))
+        start = acron_time.now()
+        if anew:
+            await app.remove("chime")
+            await app.add("every 5m", note, id="chime", **policies)
+        else:
+            await app.edit("chime", schedule="every 5m")
+        await acron_time.advance(minutes=30)
+        job = await app.get("chime")
+        assert [skip.reason for skip in await app.skips("chime")] == [SkipReason.IRRELEVANT]
+    assert ran == [start + timedelta(minutes=5), start + timedelta(minutes=10)]
+    assert (job.fired, job.completed) == (2, True)
+
+
 async def test_who_waits_for_a_run_that_turns_out_irrelevant_is_told(
     acron_time: VirtualTime,
 ) -> None:
