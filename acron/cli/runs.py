@@ -198,14 +198,11 @@ def output(
 
 
 async def _print_as_it_comes(texts: AsyncIterator[str]) -> None:
-    """Whole lines, so that no secret is cut in two and shown."""
-    waiting = ""
+    text = "\n"
     async for text in texts:
-        lines, newline, waiting = (waiting + text).rpartition("\n")
-        if newline:
-            typer.echo(many_lines(lines))
-    if waiting:
-        typer.echo(many_lines(waiting))
+        typer.echo(many_lines(text), nl=False)
+    if not text.endswith("\n"):
+        typer.echo()
 
 
 def _print_output(run: Run, said: str) -> None:

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from acron.contain import text_of
 from acron.model import OUTPUT_LIMIT
 from acron.runtime.oldfiles import Old, forget
-from acron.text import cut, many_lines, one_line, redact, safe_name, where_left_out
+from acron.text import cut, many_lines, one_line, redact, safe_name, where_left_out, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,10 +168,7 @@ def _blocks(source: TextIO) -> Iterator[str]:
     block = ""
     while data := source.read(_BLOCK):
         block += data
-        end = block.rfind("\n") + 1
-        opened = block.rfind("-----BEGIN", 0, end)
-        if opened >= 0 and "-----END" not in block[opened:end]:
-            end = opened
+        end = whole_lines(block)
         if not end and len(block) < 4 * _BLOCK:
             continue
         yield block[: end or len(block)]
