@@ -79,7 +79,9 @@ class Pulse:
             except BaseException as error:
                 if meant_for_us(error):
                     raise
-                self.trouble("heartbeat", error)
+                told = self._node.last_error or ""
+                if not told.endswith(one_line(text_of(error))):  # what fails the tick fails us too
+                    self.trouble("heartbeat", error)
 
     def success(self) -> None:
         """A tick went through."""
