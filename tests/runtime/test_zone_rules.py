@@ -151,6 +151,22 @@ async def test_what_is_past_by_the_new_rules_is_late_and_not_lost(
         assert len(await app.runs("once")) == len(await app.runs("daily")) == 1
 
 
+async def test_rules_that_come_too_late_fire_twice_that_day_and_then_as_they_should(
+    acron_time: VirtualTime, decree: Decree
+) -> None:
+    """The limit that docs/reference/schedules.md tells of."""
+    store, ran = MemoryStore(), list[datetime]()
+    acron_time.set(BEFORE)
+    async with make(acron_time, store, ran) as app:
+        await app.add("every day at 9am", "note", id="daily")
+        await acron_time.advance_to(SUNDAY + 7.5 * HOUR)
+    decree("Africa/Lagos", "2026b")
+    forget_zones()
+    async with make(acron_time, store, ran):
+        await acron_time.advance_to(SUNDAY + 2 * DAY)
+    assert ran == [SUNDAY + 7 * HOUR, SUNDAY + 8 * HOUR, SUNDAY + DAY + 8 * HOUR]
+
+
 async def test_the_same_rules_move_nothing(
     acron_time: VirtualTime, decree: Decree, caplog: pytest.LogCaptureFixture
 ) -> None:
