@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -268,6 +269,41 @@ async def test_of_a_backlog_that_replaces_itself_only_the_newest_stands(
     assert ran == [start + 5 * HOUR]
     assert [run.state for run in runs] == [RunState.SUCCEEDED]
     assert (skip.reason, skip.count) == (SkipReason.COALESCED, 4)
+
+
+async def test_what_a_starved_loop_lets_be_overtaken_is_coalesced_and_counted(
+    acron_time: VirtualTime,
+) -> None:
+    """Row F5 of the benchmarks beside other load: nothing is lost that no skip tells of."""
+    jobs, seconds = 50, 20
+    ran: Counter[tuple[str, datetime]] = Counter()
+    app = make(acron_time)
+
+    @app.action
+    async def note(ctx: Context) -> None:
+        assert ctx.scheduled_at is not None
+        ran[ctx.job.id, ctx.scheduled_at] += 1
+
+    async with app:
+        start = acron_time.now()
+        for n in range(jobs):
+            anchor = (start + timedelta(seconds=n / jobs)).isoformat()
+            await app.add(f"every 1s from {anchor}", note, id=f"job-{n}")
+        for blocked in (0.5, 3.3, 1.0, 4.0):
+            await acron_time.advance(seconds=1.7)
+            acron_time.block_loop(blocked)
+        await acron_time.advance_to(start + timedelta(seconds=seconds + 1 - 0.5 / jobs))
+        skips = await app.skips()
+        fates = [
+            fate
+            for n in range(jobs)
+            for fate in await app.occurrences(f"job-{n}", start, acron_time.now())
+        ]
+    assert {skip.reason for skip in skips} == {SkipReason.COALESCED}
+    assert set(ran.values()) == {1}
+    lost = jobs * seconds - ran.total()
+    assert sum(skip.count for skip in skips) == lost > 5 * jobs
+    assert sum(fate.count for fate in fates) == jobs * seconds
 
 
 # --- still_relevant ---

@@ -40,6 +40,7 @@ async def test_a_failure_is_told_once(
 
     @app.job("every 10m")
     async def beat() -> None: ...
+
     async with app:
         events = app.events()
         files.code = errno.ENOSPC
