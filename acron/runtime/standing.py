@@ -26,28 +26,38 @@ _ASKED = 50
 
 class Standing:
     """A request to drain, seen; and newer code of the same app, to which this node leaves what
-    the app declares (``declared``, in the words of ``ActionSpec.needs``) while it lives."""
+    the app declares (``declared``, in the words of ``ActionSpec.needs``) while it lives.
+
+    ``offered`` is what the actions offered when they were last asked, but for that; ``offers`` has
+    the same in order.
+    """
 
     def __init__(
         self, rt: Runtime, actions: Mapping[str, Action], declared: frozenset[str]
     ) -> None:
         self.drain_requested = False
         self.why = ""
+        self.offers: tuple[str, ...] = ()
+        self.offered: set[str] = set()
         self._rt = rt
         self._actions = actions
         self._declared = declared
         self._looked_at = float("-inf")
 
-    @property
-    def can_run(self) -> Collection[str]:
-        """What the actions offer, asked anew, but for what is left to others."""
+    def ask(self) -> Collection[str]:
+        """What this node can run: what the actions offer now, but for what is left to others."""
         offered: set[str] = set()
         for name, action in self._actions.items():
             try:
                 offered.update(action.offers())
             except BaseException as error:  # noqa: BLE001 (a stranger's action stops no sibling)
                 self._rt.pulse.trouble(f"action {name} cannot say what it offers", error)
-        return offered - self._declared if self.why else offered
+        if self.why:
+            offered -= self._declared
+        if offered != self.offered:
+            self.offered = offered
+            self.offers = tuple(sorted(offered))
+        return self.offered
 
     async def look_soon(self) -> None:
         """``look``, if the last one is some time ago."""
@@ -58,6 +68,7 @@ class Standing:
         """Read what the store says of the nodes, and stand accordingly."""
         rt = self._rt
         self._looked_at = rt.clock.monotonic()
+        self.ask()
         nodes = await rt.store.nodes()
         own = next((one for one in nodes if one.id == rt.node_id), None)
         asked = own is not None and own.drain_requested and not self.drain_requested
