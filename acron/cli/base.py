@@ -62,6 +62,8 @@ def listening(address: str) -> socket.socket:
 
     try:
         return listen(address)
+    except AcronError:
+        raise  # some are ValueErrors, too
     except ValueError as error:
         raise Usage(str(error)) from None
 

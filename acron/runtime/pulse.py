@@ -88,7 +88,7 @@ class Pulse:
             except BaseException as error:
                 if meant_for_us(error):
                     raise
-                told = self._node.last_error or ""
+                told = self._last_error or ""
                 if not told.endswith(one_line(text_of(error))):  # what fails the tick fails us too
                     self.trouble("heartbeat", error)
 
