@@ -182,6 +182,8 @@ def test_an_apscheduler_store_must_be_trusted(cli: Cli, tmp_path: Path) -> None:
         (("import", "x", "--system"), 2, "--crontab"),
         (("import", "x", "--crontab", "--apscheduler"), 2, "not both"),
         (("import", "x", "--on-conflict", "fight"), 2, "fight"),
+        (("import", "/dev/null", "--crontab", "--tz", "Mars"), 1, "unknown zone 'Mars'"),
+        (("export", "."), 2, "names no file"),
         (("import", "--apscheduler", "sqlite:////no/db", "--trust"), 1, "unable to open"),
     ],
 )

@@ -116,6 +116,8 @@ def test_tick_fires_what_is_due_and_waits(cli: Cli) -> None:
         (("runs", "nobody"), 1, "no job 'nobody'"),
         (("runs", "--state", "fine"), 2, "fine"),
         (("runs", "--limit", "0"), 2, "--limit"),
+        (("runs", "--limit", str(10**20)), 2, "--limit"),
+        (("deliveries", "--limit", str(10**20)), 2, "--limit"),
         (("run-now",), 2, "REF"),
         (("tick", "tea"), 2, "tea"),
         (("run", "tea"), 2, "tea"),
