@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import signal
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from acron.cli.render import print_json
 from acron.testing.simulation import play, shrink, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from acron.testing.simulation import Script
 
@@ -28,12 +28,12 @@ def tell(seeds: int, *, as_json: bool) -> None:
     seen: Counter[str] = Counter()
     broken: dict[int, tuple[str, ...]] = {}
     starts = range(0, seeds, _CHUNK)
-    spawn = get_context("spawn")
     with (
-        ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool,
+        _stopped_whole(),
+        get_context("spawn").Pool(initializer=_be_deaf) as pool,
         typer.progressbar(length=seeds, label="seeds", hidden=as_json) as bar,
     ):
-        for part, failed in pool.map(_some, starts, repeat(seeds)):
+        for part, failed in pool.imap(partial(_some, end=seeds), starts):
             seen += part
             broken |= failed
             bar.update(min(_CHUNK, seeds - bar.pos))
@@ -43,6 +43,25 @@ def tell(seeds: int, *, as_json: bool) -> None:
         _print(seeds, seen, broken)
     if broken:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _stopped_whole() -> Iterator[None]:
+    """SIGTERM stops us by an exception: else the pool's processes would be left behind."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _be_deaf() -> None:
+    """Ctrl-C reaches all processes of a terminal; that it was pressed, one tells."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _some(start: int, end: int) -> tuple[Counter[str], dict[int, tuple[str, ...]]]:
