@@ -80,6 +80,10 @@ def _written(file: str) -> Iterator[BinaryIO]:
         raise Usage(f"{file!r} names no file")
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
+        if path.exists() and not path.is_file():  # a pipe, a device: not ours to replace
+            with path.open("wb") as out:
+                yield out
+            return
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             yield out
             out.flush()

@@ -121,6 +121,7 @@ def test_tick_fires_what_is_due_and_waits(cli: Cli) -> None:
         (("run-now",), 2, "REF"),
         (("tick", "tea"), 2, "tea"),
         (("run", "tea"), 2, "tea"),
+        (("run", "--until-idle", "nan"), 2, "--until-idle"),
         (("status", "--all"), 2, "--all"),
         (("demo", "--svg"), 2, "--svg"),
     ],
