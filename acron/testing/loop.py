@@ -137,7 +137,6 @@ class VirtualLoop:
         self._make_subprocess_transport = loop._make_subprocess_transport
         self._shift_timers(self._clock.monotonic() - loop.time())
         for target, name, ours in (
-            (loop, "_run_once", self._run_once),
             (loop._selector, "select", self._select),
             (loop, "time", self._clock.monotonic),
             (loop, "_clock_resolution", math.ulp(self._clock.monotonic())),
@@ -146,6 +145,8 @@ class VirtualLoop:
             (loop, "_make_subprocess_transport", self._held_process),
         ):
             self._patches.enter_context(patch.object(target, name, ours))
+        if type(loop)._run_once is base_events.BaseEventLoop._run_once:  # else it is another's own
+            self._patches.enter_context(patch.object(loop, "_run_once", self._run_once))
         # The door for others, acron.threads among them.
         self._patches.enter_context(patch.object(loop, "acron_hold", self.hold, create=True))
 
