@@ -145,7 +145,8 @@ class VirtualLoop:
             (loop, "_make_subprocess_transport", self._held_process),
         ):
             self._patches.enter_context(patch.object(target, name, ours))
-        if type(loop)._run_once is base_events.BaseEventLoop._run_once:  # else it is another's own
+        asyncios: Any = base_events.BaseEventLoop
+        if type(loop)._run_once is asyncios._run_once:  # else it is another's own
             self._patches.enter_context(patch.object(loop, "_run_once", self._run_once))
         # The door for others, acron.threads among them.
         self._patches.enter_context(patch.object(loop, "acron_hold", self.hold, create=True))
