@@ -92,6 +92,7 @@ class Deliverer:
                     if adopted and self._adapter(one.target) is None:
                         continue
                     if not self._later(job, outbox, one):
+                        outbox.due.discard(one.target)
                         outbox.sending.add(one.target)
                         sends.create_task(self._one(job, outbox, one, _begun(one)))
         finally:
@@ -167,15 +168,17 @@ class Deliverer:
         return one_line(f"no adapter here for {shown(told.target)!r}; there are: {known}")
 
     def _later(self, job: Job, outbox: Outbox, delivery: Delivery) -> bool:
-        """Whether this one must wait; then it is tried again at its time."""
+        """Whether this one must wait; then it is tried again at its time. That is told by the wall
+        clock for whoever comes after us, but the wait is not: the clock may be put back."""
         at, target = delivery.retry_at, delivery.target
         wait = 0.0 if at is None else (at - self._rt.clock.now()).total_seconds()
-        if wait <= 0:
+        if not 0 < wait <= PATIENCE or target in outbox.due:
             return False
         if not self._closed and target not in outbox.timers:
 
             def wake() -> None:
                 del outbox.timers[target]
+                outbox.due.add(target)
                 again = fire.deliver(self._rt, job, outbox.run)
                 self._do(again, f"deliver {outbox.run.id}")
 
