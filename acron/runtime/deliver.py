@@ -114,8 +114,7 @@ class Deliverer:
         outbox = self._open.setdefault(run.id, Outbox(self._rt.store, run, self._rt.pulse.trouble))
         if told.target in outbox.sending:
             raise under_way(run, told)
-        if timer := outbox.timers.pop(told.target, None):
-            timer.cancel()
+        outbox.stop_waiting(told.target)
         if told.state == "pending":
             await outbox.mark(told, Delivery(told.target))
             return await self.deliver(job, outbox.run)
@@ -177,14 +176,21 @@ class Deliverer:
         if not self._closed and target not in outbox.timers:
 
             def wake() -> None:
-                del outbox.timers[target]
                 outbox.due.add(target)
                 again = fire.deliver(self._rt, job, outbox.run)
                 self._do(again, f"deliver {outbox.run.id}")
 
             self._open[outbox.run.id] = outbox
-            outbox.timers[target] = asyncio.get_running_loop().call_later(wait, wake)
+            outbox.wait(target, wait, wake)
         return True
+
+    def clock_moved(self) -> None:
+        """What waits by a clock that was behind waits no longer than until its time."""
+        now = self._rt.clock.now()
+        for outbox in list(self._open.values()):
+            for one in outbox.run.deliveries:
+                if one.retry_at is not None:
+                    outbox.wait_no_longer(one.target, (one.retry_at - now).total_seconds())
 
     async def _one(self, job: Job, outbox: Outbox, old: Delivery, begun: Delivery) -> bool:
         """Send to one target: ``begun`` is marked before, and what came of it after. False, and

@@ -86,6 +86,25 @@ async def test_a_clock_put_back_holds_up_no_message(
         assert states(await the_run(app)) == {"chat": "delivered"}
 
 
+async def test_what_waits_by_a_clock_behind_goes_out_when_that_is_put_right(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    address, chat = f"sqlite:///{tmp_path}/acron.db", RecordingAdapter("chat")
+    chat.fail(times=1)
+    app = make(acron_time, address, adapters={"chat": chat})
+    say(app, deliver="chat")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+    acron_time.jump_clock(-timedelta(hours=2))
+    async with make(acron_time, address, adapters={"chat": chat}) as later:
+        await acron_time.advance(minutes=5)
+        assert states(await the_run(later)) == {"chat": "pending"}
+        acron_time.jump_clock(timedelta(hours=2))
+        await acron_time.advance(minutes=2)
+        assert states(await the_run(later)) == {"chat": "delivered"}
+    assert len(chat.messages) == 1
+
+
 async def test_what_a_clock_a_year_ahead_put_off_is_sent_by_the_next_process(
     acron_time: VirtualTime, tmp_path: Path
 ) -> None:
