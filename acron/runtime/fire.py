@@ -63,10 +63,14 @@ def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
     jobs owes a further instant already, or perhaps another run of its backfill."""
     if len(decisions) >= room:
         return True
-    if any(run.batch is not None for decision in decisions for run in decision.runs):
-        return True
-    dues = (decision.job.due_at for decision in decisions if decision.job is not None)
-    return any(due is not None and due <= now for due in dues)
+    for decision in decisions:
+        due = None if decision.job is None else decision.job.due_at
+        if due is not None and due <= now:
+            return True
+        for run in decision.runs:
+            if run.batch is not None:
+                return True
+    return False
 
 
 async def claim(

@@ -108,12 +108,12 @@ async def drain_node(store: Store, node_id: str) -> None:
 def newer_code(me: Node, nodes: list[Node]) -> Node | None:
     """The live node with the newest code of this node's app, if that is newer than its own.
     Who tells no version takes no part."""
-    mine = _numbers(me.version)
     others = [one for one in nodes if one.alive and one.app == me.app and one.id != me.id]
-    newest = max(others, key=lambda one: _numbers(one.version), default=None)
-    if newest is None or not mine or _numbers(newest.version) <= mine:
+    mine = _numbers(me.version) if others else ()
+    if not mine:
         return None
-    return newest
+    newest = max(others, key=lambda one: _numbers(one.version))
+    return newest if _numbers(newest.version) > mine else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -78,8 +78,7 @@ class Turn:
 
     def triggered(self) -> None:
         """It ticked, or a trigger from outside came in."""
-        self._hear()
-        self._triggered_at = self._heard_at
+        self._heard_at = self._triggered_at = self._rt.clock.monotonic()
 
     def missed(self) -> None:
         """The sweep fired what no trigger came for: once may happen to anybody. To arm again what

@@ -238,9 +238,9 @@ class Ledger:
         for job_id, run_ids in self._history().items():
             if len(run_ids) <= keep and not some_old:
                 continue  # the common case, every hour, of however many runs
-            in_order = map(runs.__getitem__, run_ids)
+            in_order: Iterable[Run] = map(runs.__getitem__, run_ids)
             if not self._sorted:
-                in_order = iter(sorted(in_order, key=_newness))
+                in_order = sorted(in_order, key=_newness)
             ended = (run for run in in_order if run.state is not RUNNING)
             going_on = sum(run.state is RUNNING for run in self.open.get(job_id, {}).values())
             yield from islice(ended, max(len(run_ids) - going_on - keep, 0))
