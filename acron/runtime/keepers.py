@@ -154,7 +154,7 @@ class Upkeep:
         self._age = timedelta(days=days)
         self._keep_runs = keep_runs
         self._pruned_at = float("-inf")
-        self._old_files = False  # there may be some
+        self._files_at = float("-inf")  # when there may be old ones
         self._orphans: frozenset[str] = frozenset()
         self._untold = False  # there may be incidents that a dead process has told nobody of
         self._overdue: frozenset[tuple[str, datetime | None]] = frozenset()
@@ -180,12 +180,12 @@ class Upkeep:
         before = rt.clock.now() - self._age
         if rt.clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL:
             self._pruned_at = rt.clock.monotonic()
-            self._untold = self._old_files = True
+            self._untold = True
             await rt.rules.look()
             await rt.store.prune(before, self._keep_runs)
-        if self._old_files:
-            self._old_files = False  # what fails waits for the next hour
-            self._old_files = await rt.files.forget(before, self._keep_runs)
+        if (now := rt.clock.monotonic()) >= self._files_at:
+            self._files_at = now + PRUNE_INTERVAL  # when it fails
+            self._files_at = now + await rt.files.forget(before, self._keep_runs)
 
     async def _settle_orphans(self) -> None:
         """Runs that are ours in the store and that nobody here runs: a claim whose answer was

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +15,9 @@ from acron.model import RunState, SkipReason
 from acron.testing.simulation import play, write
 from acron.testing.simulation.people import MOODS
 from acron.testing.simulation.script import CHATS, DISK_ERRORS, FATAL, HANDS, STEPS
+
+if TYPE_CHECKING:
+    from acron.testing.simulation.stage import Stage
 
 #: 2,000 seeds, in parts that xdist spreads over the cores.
 CHUNK, CHUNKS = 50, 40
@@ -38,6 +43,41 @@ def test_the_same_seed_tells_the_same_story() -> None:
         [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
     )
     assert told.stdout.split() == [play(seed).digest for seed in seeds]
+
+
+def test_a_story_that_falls_apart_is_told_like_any_that_breaks() -> None:
+    """Else it would end all that are played with it, and not say which it was."""
+
+    def sabotage(world: Stage) -> None:
+        next(iter(world.processes.values())).start = fail  # type: ignore[method-assign]
+
+    async def fail() -> None:
+        raise AttributeError("no such thing")
+
+    story = play(0, sabotage)
+    assert [str(one.invariant) for one in story.violations] == ["I15"]
+    assert "no such thing" in story.violations[0].how
+
+
+def test_a_process_that_is_killed_while_it_stops() -> None:
+    """With its loop blocked: nobody waits for it any more."""
+
+    def sabotage(world: Stage) -> None:
+        process = next(iter(world.processes.values()))
+
+        async def play() -> None:
+            await process.start()
+            await world.loop.advance(5.0)
+            world.loop.block(process.life, 500.0)
+            stopping = asyncio.create_task(process.stop())
+            await world.loop.advance(1.0)
+            process.kill()
+            await stopping
+
+        world.play = play  # type: ignore[method-assign]
+
+    story = play(0, sabotage)
+    assert not story.violations, story
 
 
 def test_a_script_is_made_of_its_seed_alone() -> None:
