@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from acron.app import Acron
@@ -131,11 +132,22 @@ def _skip(skip: Skip) -> Mark:
 
 
 def drawings(values: Iterable[object]) -> list[str]:
-    """The timeline of each app in virtual time among ``values``. No loop may be running."""
+    """The timeline of each app in virtual time that is one of ``values``, or in one of them. No
+    loop may be running."""
     # By their types: a proxy among people's values may raise when it is asked what it is.
-    found: dict[int, Any] = {id(one): one for one in values if issubclass(type(one), Acron)}
+    inner = [part for one in values for part in (one, *_parts(one))]
+    found: dict[int, Any] = {id(one): one for one in inner if issubclass(type(one), Acron)}
     told = (_at_once(app) for app in found.values() if isinstance(app.clock, VirtualClock))
     return list(dict.fromkeys(told))  # two of them may have the same ledger
+
+
+def _parts(value: Any) -> list[Any]:
+    """What is in it: an element, a value, an attribute."""
+    with suppress(Exception):  # it is people's, and may not want to be looked at
+        if issubclass(type(value), list | tuple | set):
+            return [*value]
+        return [*(value if issubclass(type(value), dict) else vars(value)).values()]
+    return []
 
 
 def _at_once(app: Acron) -> str:
