@@ -26,6 +26,7 @@ from acron.stores.memory import MemoryStore
 from acron.targets import parse_target, shown
 from acron.testing.adapters import RecordingAdapter
 from acron.testing.harness import virtual_time
+from acron.testing.page import WIDTH
 from acron.testing.story import DRAWN, timeline
 from acron.text import one_line
 from acron.timetable import bind
@@ -67,10 +68,13 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 class JobCount(Struct, kw_only=True):
     """What came of one job: attempts that ended, runs that failed for good, occurrences that were
-    skipped, messages."""
+    skipped, messages. ``does`` is its function, or its kind of action; ``added`` says that it was
+    added while the program ran."""
 
     id: str
     schedule: str
+    does: str
+    added: bool
     attempts: int = 0
     failed: int = 0
     skipped: int = 0
@@ -90,8 +94,11 @@ class Rehearsal(Struct, kw_only=True):
     timeline: str
 
 
-def rehearse(app: Acron, days: float, *, start: datetime | None = None) -> Rehearsal:
+def rehearse(
+    app: Acron, days: float, *, start: datetime | None = None, width: int = WIDTH
+) -> Rehearsal:
     """Run ``app``, which is not open, for so many days of virtual time, from now or ``start``.
+    ``width`` is that of the drawing, in columns.
 
     The jobs are a copy in memory of those in its store, and those that it declares; with
     ``start`` they begin anew then. Registered functions run, with all that they do; commands,
@@ -111,7 +118,7 @@ def rehearse(app: Acron, days: float, *, start: datetime | None = None) -> Rehea
         tempfile.TemporaryDirectory() as home,
         _stand_ins(app, time, jobs, Path(home)) as (store, sent),
     ):
-        return asyncio.run(_play(app, time, store, jobs, timedelta(days=days), sent))
+        return asyncio.run(_play(app, time, store, jobs, timedelta(days=days), sent, width))
 
 
 def _anew(job: Job, start: datetime) -> Job:
@@ -131,6 +138,7 @@ async def _play(
     jobs: Sequence[Job],
     length: timedelta,
     sent: list[Sent],
+    width: int,
 ) -> Rehearsal:
     start = time.now()
     known = {job.id: job for job in jobs}
@@ -139,10 +147,13 @@ async def _play(
     await store.close()
     seen = _Seen()
     async with app:
+        from_the_start = {job.id async for job in app.jobs()}
         listening = asyncio.create_task(seen.listen(app.events()))
         await time.advance(length)
         parked = list((await app.status()).parked)
-        drawn = (await timeline(app)).partition("\n")[2]  # without its head: the store is ours
+        drawn = (await timeline(app, width=width)).partition("\n")[
+            2
+        ]  # without its head: the store is ours
         kept = len(await app.runs(limit=DRAWN))
         known |= {job.id: job async for job in app.jobs()}
     await listening
@@ -151,7 +162,7 @@ async def _play(
     return Rehearsal(
         start=start,
         until=start + length,
-        jobs=_counted(known, seen, sent),
+        jobs=_counted(known, from_the_start, seen, sent),
         sent=sent,
         failures=seen.failures,
         parked=parked,
@@ -159,13 +170,17 @@ async def _play(
     )
 
 
-def _counted(jobs: Mapping[str, Job], seen: _Seen, sent: Iterable[Sent]) -> list[JobCount]:
+def _counted(
+    jobs: Mapping[str, Job], from_the_start: Collection[str], seen: _Seen, sent: Iterable[Sent]
+) -> list[JobCount]:
     messages = Counter(one.job_id for one in sent)
     failed = Counter(one.job_id for one in seen.failures)
     return [
         JobCount(
             id=job_id,
             schedule=job.schedule,
+            does=job.action.needs.removeprefix("call:"),
+            added=job_id not in from_the_start,
             attempts=seen.attempts[job_id],
             failed=failed[job_id],
             skipped=seen.skipped[job_id],
