@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import tempfile
 from collections import Counter
 from contextlib import ExitStack, contextmanager
@@ -223,6 +224,7 @@ def _stand_ins(
     sent: list[Sent] = []
     actions = app._actions.items()  # noqa: SLF001 (from here on: the app's other half)
     names = _platforms(app, jobs)
+    numbers = random.Random(0)
     stand_ins: dict[str, Any] = {
         "_given": store,
         "clock": time.clock,
@@ -235,6 +237,7 @@ def _stand_ins(
         "_actions": {name: one if name == "call" else _NotDone(one) for name, one in actions},
         "_adapters": {name: _Recorder(name, time, sent) for name in names},
         "_events": Events(buffer=2**31),
+        "_new_id": lambda: numbers.randbytes(6).hex(),  # the same story each time
     }
     with ExitStack() as stack:
         for name, stand_in in stand_ins.items():
