@@ -138,6 +138,20 @@ async def test_a_backfill_runs_what_has_no_succeeded_run(acron_time: VirtualTime
         assert (await app.backfill("job", first, first + 2 * HOUR, again=True)).runs == 2
 
 
+async def test_nothing_is_backfilled_before_its_instant(acron_time: VirtualTime) -> None:
+    """By a clock that was put back the job's cursor is ahead; what is to come is to come."""
+    host = Host(acron_time)
+    async with host.app as app:
+        first = await host.add()
+        await acron_time.advance(hours=5)
+        host.done.clear()
+        acron_time.jump_clock(-3 * HOUR)
+        begun = await app.backfill("job", first, first + 9 * HOUR, again=True)
+        await acron_time.advance(minutes=10)
+    assert begun.runs == 2
+    assert host.done == [first, first + HOUR]
+
+
 class Between(MemoryStore):
     """Lets others at work, once, when somebody has read the ledger and has not written yet."""
 

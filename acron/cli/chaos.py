@@ -20,27 +20,36 @@ if TYPE_CHECKING:
     from acron.testing.simulation import Script
 
 #: Seeds handed to a process at once.
-_CHUNK = 50
+_CHUNK = 20
 
 
 def tell(seeds: int, *, as_json: bool) -> None:
-    """Play the seeds from 0 on, and say what struck, what was reached, what broke."""
+    """Play the seeds from 0 on, and say what struck, what was reached, what broke. Ctrl-C ends
+    it: then it says so of those that were played."""
     seen: Counter[str] = Counter()
     broken: dict[int, tuple[str, ...]] = {}
+    played, stopped = 0, False
     starts = range(0, seeds, _CHUNK)
     spawn = get_context("spawn")
     with (
         ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool,
         typer.progressbar(length=seeds, label="seeds", hidden=as_json) as bar,
     ):
-        for part, failed in pool.map(_some, starts, repeat(seeds)):
-            seen += part
-            broken |= failed
-            bar.update(min(_CHUNK, seeds - bar.pos))
+        try:
+            for part, failed in pool.map(_some, starts, repeat(seeds)):
+                seen += part
+                broken |= failed
+                played = min(played + _CHUNK, seeds)
+                bar.update(played - bar.pos)
+        except KeyboardInterrupt:
+            stopped = True
+            pool.shutdown(wait=False, cancel_futures=True)
     if as_json:
-        print_json({"seeds": seeds, "seen": dict(sorted(seen.items())), "broken": broken})
+        print_json({"seeds": played, "seen": dict(sorted(seen.items())), "broken": broken})
     else:
-        _print(seeds, seen, broken)
+        _print(played, seen, broken)
+    if stopped:
+        raise KeyboardInterrupt
     if broken:
         raise typer.Exit(1)
 

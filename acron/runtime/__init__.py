@@ -222,6 +222,7 @@ class Runtime:
         if self.pulse.watch_clock():
             self._serve_anew()
             self._looked_at = min(self._looked_at, self.clock.now())
+            self.deliverer.clock_moved()
         async with self._claiming:
             return await fire.fire_due(self, only=only, late=late, taken=taken)
 

@@ -138,7 +138,6 @@ class VirtualLoop:
         self._make_subprocess_transport = loop._make_subprocess_transport
         self._shift_timers(self._clock.monotonic() - loop.time())
         for target, name, ours in (
-            (loop, "_run_once", self._run_once),
             (loop._selector, "select", self._select),
             (loop, "time", self._clock.monotonic),
             (loop, "_clock_resolution", math.ulp(self._clock.monotonic())),
@@ -147,6 +146,9 @@ class VirtualLoop:
             (loop, "_make_subprocess_transport", self._held_process),
         ):
             self._patches.enter_context(patch.object(target, name, ours))
+        asyncios: Any = base_events.BaseEventLoop
+        if type(loop)._run_once is asyncios._run_once:  # else it is another's own
+            self._patches.enter_context(patch.object(loop, "_run_once", self._run_once))
         # The doors for others: acron.threads, and apps that were given no clock.
         self._patches.enter_context(patch.object(loop, "acron_hold", self.hold, create=True))
         self._patches.enter_context(patch.object(loop, "acron_clock", self._clock, create=True))

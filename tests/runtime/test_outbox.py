@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,6 +68,58 @@ async def test_only_the_target_that_failed_is_told_again(acron_time: VirtualTime
     assert last.deliveries[1].retry_at is None
     assert last.deliveries[1].error is None
     assert (len(runs), last.state) == (1, RunState.SUCCEEDED)
+
+
+@pytest.mark.parametrize("back", [timedelta(hours=1), timedelta(days=365)])
+async def test_a_clock_put_back_holds_up_no_message(
+    acron_time: VirtualTime, back: timedelta
+) -> None:
+    """Not in the process that waits: it waits by a clock that cannot be put back."""
+    chat = RecordingAdapter("chat")
+    chat.fail(times=1)
+    app = make(acron_time, adapters={"chat": chat})
+    say(app, deliver="chat")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        acron_time.jump_clock(-back)
+        await acron_time.advance(minutes=1)
+        assert states(await the_run(app)) == {"chat": "delivered"}
+
+
+async def test_what_waits_by_a_clock_behind_goes_out_when_that_is_put_right(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    address, chat = f"sqlite:///{tmp_path}/acron.db", RecordingAdapter("chat")
+    chat.fail(times=1)
+    app = make(acron_time, address, adapters={"chat": chat})
+    say(app, deliver="chat")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+    acron_time.jump_clock(-timedelta(hours=2))
+    async with make(acron_time, address, adapters={"chat": chat}) as later:
+        await acron_time.advance(minutes=5)
+        assert states(await the_run(later)) == {"chat": "pending"}
+        acron_time.jump_clock(timedelta(hours=2))
+        await acron_time.advance(minutes=2)
+        assert states(await the_run(later)) == {"chat": "delivered"}
+    assert len(chat.messages) == 1
+
+
+async def test_what_a_clock_a_year_ahead_put_off_is_sent_by_the_next_process(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    address, chat = f"sqlite:///{tmp_path}/acron.db", RecordingAdapter("chat")
+    chat.fail(times=1)
+    app = make(acron_time, address, adapters={"chat": chat})
+    say(app, deliver="chat")
+    acron_time.jump_clock(timedelta(days=365))
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        assert states(await the_run(app)) == {"chat": "pending"}
+    acron_time.jump_clock(-timedelta(days=365))
+    async with make(acron_time, address, adapters={"chat": chat}) as later:
+        await acron_time.advance(minutes=5)
+        assert states(await the_run(later)) == {"chat": "delivered"}
 
 
 async def test_it_gives_up_in_the_end_and_the_run_has_succeeded(acron_time: VirtualTime) -> None:

@@ -14,7 +14,15 @@ import pytest
 from acron.model import RunState, SkipReason
 from acron.testing.simulation import play, write
 from acron.testing.simulation.people import MOODS
-from acron.testing.simulation.script import CHATS, DISK_ERRORS, FATAL, HANDS, STEPS
+from acron.testing.simulation.script import (
+    CHATS,
+    DISK_ERRORS,
+    FATAL,
+    HANDS,
+    STEPS,
+    Script,
+    Step,
+)
 
 if TYPE_CHECKING:
     from acron.testing.simulation.stage import Stage
@@ -57,6 +65,24 @@ def test_a_story_that_falls_apart_is_told_like_any_that_breaks() -> None:
     story = play(0, sabotage)
     assert [str(one.invariant) for one in story.violations] == ["I15"]
     assert "no such thing" in story.violations[0].how
+
+
+def test_who_dies_of_a_removal_does_not_say_whether_it_is_done() -> None:
+    """It may be, and that breaks no promise."""
+    steps = (
+        Step("crash_at", "a", (2, True, "write")),
+        Step("wait", "", 600),
+        Step("remove", "job1", None),
+    )
+    jobs = (
+        {"id": "job0", "schedule": "30 1 * * *", "action": "work"},
+        {"id": "job1", "schedule": "every 90s", "action": "work"},
+        {"id": "job2", "schedule": "every 3m except 2026-03-29", "action": "work"},
+    )
+    script = Script(12979, "database", "2026-10-24T23:30:00+00:00", ("a",), jobs, steps)
+    story = play(script)
+    assert "died after write" in story.seen, story
+    assert not story.violations, story
 
 
 def test_a_process_that_is_killed_while_it_stops() -> None:

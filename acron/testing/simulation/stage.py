@@ -203,6 +203,7 @@ class Stage(World):
 
     async def _do_remove(self, step: Step) -> None:
         async def remove(app: Acron) -> str:
+            self.added.discard(step.whom)  # whoever dies of it does not say whether it is done
             await app.remove(step.whom)
             return step.whom
 
