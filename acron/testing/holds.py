@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
+import threading
+from concurrent.futures.thread import _worker as _executor_s
 from typing import TYPE_CHECKING, Any
 
-from anyio._backends._asyncio import AsyncIOBackend
+from anyio._backends._asyncio import AsyncIOBackend, WorkerThread
 
-from acron.threads import name_of
+from acron.threads import Threads, name_of
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -53,11 +55,18 @@ def lending(
                 virtual.lent.add(future)
                 future.add_done_callback(virtual.lent.discard)
 
-        if virtual is not None and asyncio._get_running_loop() is not loop:  # noqa: SLF001
+        if virtual is not None and _holds_time(threading.current_thread()):
             loop.call_soon_threadsafe(lend)  # which wakes a loop that waits for the thread
         return future
 
     return run_coroutine_threadsafe
+
+
+def _holds_time(thread: threading.Thread) -> bool:
+    """Whether it is one of those that hold time while they work: a raw one does not."""
+    target = getattr(thread, "_target", None)
+    of_acron = getattr(target, "__func__", None) is Threads._work  # noqa: SLF001
+    return of_acron or target is _executor_s or isinstance(thread, WorkerThread)
 
 
 def _hold() -> Callable[[str], Hold] | None:

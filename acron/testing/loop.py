@@ -196,8 +196,9 @@ class VirtualLoop:
         self._turns += 1
         # With no file but the loop's own, what threads want is among what is ready already; what
         # signals want is not.
-        outside = len(self._files) > 1 or self._loop._signal_handlers
-        if self._turns % POLLED == 0 or (idle and outside):
+        if self._turns % POLLED == 0 or (
+            idle and (len(self._files) > 1 or self._loop._signal_handlers)
+        ):
             events = self._poll(0)
         if idle and not events:
             events = self._idle()

@@ -10,6 +10,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -217,9 +218,24 @@ async def test_one_that_waits_beside_one_that_works(acron_time: VirtualTime) -> 
         time.sleep(BRIEFLY)
         ends.append("works")
 
-    await asyncio.gather(asyncio.to_thread(asks), Threads().run(works))
+    await asyncio.gather(Threads().run(asks), asyncio.to_thread(works))
     assert ends == ["works", "asks"]
     assert (acron_time.now() - START).total_seconds() == 60
+
+
+async def test_a_raw_thread_has_nothing_to_lend(acron_time: VirtualTime) -> None:
+    loop, never = asyncio.get_running_loop(), asyncio.Event()
+    handed = threading.Event()
+
+    def hands_over() -> None:
+        asyncio.run_coroutine_threadsafe(never.wait(), loop)
+        handed.set()
+
+    threading.Thread(target=hands_over).start()
+    with standing_still(acron_time):
+        await asyncio.to_thread(handed.wait, 10)
+        await asyncio.to_thread(time.sleep, BRIEFLY)
+    never.set()
 
 
 async def test_signals_are_heard_while_time_jumps(acron_time: VirtualTime) -> None:
