@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,11 +17,17 @@ from acron.testing.simulation import play, shrink, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from acron.testing.simulation import Script
 
+    #: What was seen in some seeds, and what was broken in which.
+    _Played = tuple[Counter[str], dict[int, tuple[str, ...]]]
+
 #: Seeds handed to a process at once.
 _CHUNK = 20
+#: How many such hands are full, at most.
+_AHEAD = 200
 
 
 def tell(seeds: int, *, as_json: bool) -> None:
@@ -29,20 +36,23 @@ def tell(seeds: int, *, as_json: bool) -> None:
     seen: Counter[str] = Counter()
     broken: dict[int, tuple[str, ...]] = {}
     played, stopped = 0, False
-    starts = range(0, seeds, _CHUNK)
     with (
         _stopped_whole(),
-        get_context("spawn").Pool(initializer=_be_deaf) as pool,
+        ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _be_deaf) as pool,
         typer.progressbar(length=seeds, label="seeds", hidden=as_json) as bar,
     ):
         try:
-            for part, failed in pool.imap(partial(_some, end=seeds), starts):
+            for part, failed in _played(pool, seeds):
                 seen += part
                 broken |= failed
                 played = min(played + _CHUNK, seeds)
                 bar.update(played - bar.pos)
-        except KeyboardInterrupt:
-            stopped = True
+        except BaseException as error:
+            for worker in active_children():  # else what they have begun is waited for
+                worker.terminate()
+            stopped = isinstance(error, KeyboardInterrupt)
+            if not stopped:
+                raise
     if as_json:
         print_json({"seeds": played, "seen": dict(sorted(seen.items())), "broken": broken})
     else:
@@ -51,6 +61,17 @@ def tell(seeds: int, *, as_json: bool) -> None:
         raise KeyboardInterrupt
     if broken:
         raise typer.Exit(1)
+
+
+def _played(pool: ProcessPoolExecutor, seeds: int) -> Iterator[_Played]:
+    """In their order. Not all are handed in at once: what waits would have to be cancelled."""
+    begun: deque[Future[_Played]] = deque()
+    for start in range(0, seeds, _CHUNK):
+        begun.append(pool.submit(_some, start, seeds))
+        if len(begun) > _AHEAD:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
 
 
 @contextmanager
@@ -72,7 +93,7 @@ def _be_deaf() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _some(start: int, end: int) -> tuple[Counter[str], dict[int, tuple[str, ...]]]:
+def _some(start: int, end: int) -> _Played:
     seen: Counter[str] = Counter()
     broken: dict[int, tuple[str, ...]] = {}
     for seed in range(start, min(start + _CHUNK, end)):

@@ -76,6 +76,10 @@ class Deliverer:
         """Sends that were given up and would not end."""
         return self._sender.abandoned
 
+    def is_at(self, run_id: str) -> bool:
+        """Whether something of that run is being sent, or waits to be."""
+        return run_id in self._open
+
     async def deliver(self, job: Job, run: Run, *, adopted: bool = False) -> Run:
         """Send what is pending and due, each target on its own; the run with what came of it.
 

@@ -117,6 +117,7 @@ class VirtualLoop:
         self._turns = 0
         self._waited = 0.0  # real seconds spent idle, because of holds
         self._holds: dict[Hold, None] = {}  # oldest first
+        self.lent: set[object] = set()  # holds that wait for this loop themselves
         self._processes: dict[asyncio.SubprocessTransport, Hold] = {}
         self._waits: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
@@ -148,8 +149,9 @@ class VirtualLoop:
         asyncios: Any = base_events.BaseEventLoop
         if type(loop)._run_once is asyncios._run_once:  # else it is another's own
             self._patches.enter_context(patch.object(loop, "_run_once", self._run_once))
-        # The door for others, acron.threads among them.
+        # The doors for others: acron.threads, and apps that were given no clock.
         self._patches.enter_context(patch.object(loop, "acron_hold", self.hold, create=True))
+        self._patches.enter_context(patch.object(loop, "acron_clock", self._clock, create=True))
 
     def restore(self) -> None:
         """Give the loop its own time back. Timers keep what was left of them."""
@@ -192,8 +194,11 @@ class VirtualLoop:
         idle = timeout is None or timeout > 0
         events: list[Any] = []
         self._turns += 1
-        # With no file but the loop's own, what threads want is among what is ready already.
-        if self._turns % POLLED == 0 or (idle and len(self._files) > 1):
+        # With no file but the loop's own, what threads want is among what is ready already; what
+        # signals want is not.
+        if self._turns % POLLED == 0 or (
+            idle and (len(self._files) > 1 or self._loop._signal_handlers)
+        ):
             events = self._poll(0)
         if idle and not events:
             events = self._idle()
@@ -203,7 +208,7 @@ class VirtualLoop:
 
     def _idle(self) -> list[Any]:
         """Nothing is ready: wait for what is held, else let time jump."""
-        if self._holds and (events := self._wait_for_holds()) is not None:
+        if len(self._holds) > len(self.lent) and (events := self._wait_for_holds()) is not None:
             return events
         timers, waits = self._loop._scheduled, self._waits
         first = timers[0]._when if timers else math.inf

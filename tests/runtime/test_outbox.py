@@ -12,18 +12,20 @@ import pytest
 
 from acron import Acron, Adapter, DeliveryError, Message, Output, Receipt, RunState
 from acron.config import load_settings
-from acron.errors import InvalidJob, JobConflict
+from acron.errors import InvalidJob, JobConflict, StoreUnavailable
 from acron.model import Delivery, Settings
 from acron.runtime.deliver import ATTEMPTS
 from acron.stores.json_file import JsonFileStore
-from acron.testing import RecordingAdapter
+from acron.stores.sqlite import SqliteStore
+from acron.testing import RecordingAdapter, crash
 from acron.testing.contracts.adapters import CANARY, HOSTILE, RAW
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
-    from acron.abc import Store, Tell
-    from acron.model import Run
+    from acron.abc import Settle, Store, Tell
+    from acron.model import Decision, Run
     from acron.testing import VirtualTime
 
 
@@ -685,3 +687,39 @@ async def test_who_dies_while_sending_again_blocks_nobody(
         gone = Delivery("chat:1", "sending", attempts=1, sender="a node that is gone")
         assert await app.store.mark(run, lambda _: (gone,)) is not None
         assert states(await app.resend(run.id, "chat:1")) == {"chat:1": "delivered"}
+
+
+class Unheard(SqliteStore):
+    """Its first answer to ``recover`` is lost, when there was something to recover."""
+
+    lost = False
+
+    async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
+        decisions = await super().recover(now, settle)
+        if decisions and not self.lost:
+            self.lost = True
+            raise StoreUnavailable("the answer was lost", address=self.address)
+        return decisions
+
+
+async def test_what_was_taken_over_in_a_transaction_whose_answer_was_lost(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    """It is ours, then, and nobody else will send it."""
+    path, chat = tmp_path / "acron.db", RecordingAdapter("chat")
+    heir = make(acron_time, store := Unheard(path), adapters={"chat": chat})
+    async with heir:
+        dead = make(acron_time, f"sqlite:///{path}", adapters={"chat": chat})
+
+        async def news() -> None:
+            await asyncio.sleep(10)
+
+        dead.job("in 1h", id="news", deliver="chat")(news)
+        async with dead:
+            await acron_time.advance(hours=1, seconds=5)
+            crash(dead)
+            await acron_time.advance(minutes=30)
+        run = await the_run(heir)
+    assert store.lost
+    assert (run.state, states(run)) == (RunState.UNKNOWN, {"chat": "delivered"})
+    assert len(chat.messages) == 1
