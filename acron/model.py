@@ -122,9 +122,7 @@ class Policy(
 DEFAULT_POLICY = Policy()
 
 
-class Incident(
-    Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True
-):
+class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Failures of one job that look alike, from the first one to their end.
 
     ``signature`` is the error without its numbers, ids and addresses. ``state`` goes
@@ -284,9 +282,7 @@ class Skip(
     recorded_at: datetime | None = None
 
 
-class Occurrence(
-    Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True
-):
+class Occurrence(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An instant of a job and its fate; or ``count`` of them, ``first_at`` to ``scheduled_at``.
 
     ``fate`` is the state of its run, whose last attempt stands, or ``skipped`` for a ``reason``.

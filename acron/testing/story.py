@@ -144,11 +144,11 @@ def drawings(values: Iterable[object]) -> list[str]:
 
 def _parts(value: Any) -> list[Any]:
     """What is in it: an element, a value, an attribute."""
+    if issubclass(type(value), list | tuple | set):
+        return [*value]
     try:
-        if issubclass(type(value), list | tuple | set):
-            return [*value]
         return [*(value if issubclass(type(value), dict) else vars(value)).values()]
-    except Exception:  # noqa: BLE001 (it is people's, and may not want to be looked at)
+    except Exception:  # noqa: BLE001 (people's value, which may not want to be looked at)
         return []
 
 
