@@ -48,14 +48,14 @@ def lending(
         coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
     ) -> concurrent.futures.Future[Any]:
         future = original(coro, loop)
-        virtual = loops.get(loop)
+        virtual, thread = loops.get(loop), threading.current_thread()
 
         def lend() -> None:
             if virtual is not None and not future.done():
-                virtual.lent.add(future)
-                future.add_done_callback(virtual.lent.discard)
+                virtual.lent[future] = thread
+                future.add_done_callback(virtual.lent.pop)
 
-        if virtual is not None and _holds_time(threading.current_thread()):
+        if virtual is not None and _holds_time(thread):
             loop.call_soon_threadsafe(lend)  # which wakes a loop that waits for the thread
         return future
 

@@ -30,6 +30,7 @@ from acron.threads import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from threading import Thread
     from types import CodeType
 
     from acron.testing.clock import VirtualClock
@@ -117,7 +118,7 @@ class VirtualLoop:
         self._turns = 0
         self._waited = 0.0  # real seconds spent idle, because of holds
         self._holds: dict[Hold, None] = {}  # oldest first
-        self.lent: set[object] = set()  # holds that wait for this loop themselves
+        self.lent: dict[object, Thread] = {}  # who holds time, and waits for this loop with it
         self._processes: dict[asyncio.SubprocessTransport, Hold] = {}
         self._waits: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
@@ -132,6 +133,7 @@ class VirtualLoop:
         loop = self._loop
         self._poll = loop._selector.select
         self._files = loop._selector.get_map()
+        self._signals = getattr(loop, "_signal_handlers", ())  # a loop for Windows has none
         self._asyncio_run_once = loop._run_once
         self._run_in_executor = loop.run_in_executor
         self._shutdown_default_executor = loop.shutdown_default_executor
@@ -196,9 +198,7 @@ class VirtualLoop:
         self._turns += 1
         # With no file but the loop's own, what threads want is among what is ready already; what
         # signals want is not.
-        if self._turns % POLLED == 0 or (
-            idle and (len(self._files) > 1 or self._loop._signal_handlers)
-        ):
+        if self._turns % POLLED == 0 or (idle and (len(self._files) > 1 or self._signals)):
             events = self._poll(0)
         if idle and not events:
             events = self._idle()
@@ -208,7 +208,8 @@ class VirtualLoop:
 
     def _idle(self) -> list[Any]:
         """Nothing is ready: wait for what is held, else let time jump."""
-        if len(self._holds) > len(self.lent) and (events := self._wait_for_holds()) is not None:
+        lent = len(set(self.lent.values()))  # a thread waits for many things with one hold
+        if len(self._holds) > lent and (events := self._wait_for_holds()) is not None:
             return events
         timers, waits = self._loop._scheduled, self._waits
         first = timers[0]._when if timers else math.inf

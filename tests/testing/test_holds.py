@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import aiofiles
@@ -28,6 +29,7 @@ from acron.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
     from pathlib import Path
 
 BRIEFLY = 0.05
@@ -245,3 +247,23 @@ async def test_signals_are_heard_while_time_jumps(acron_time: VirtualTime) -> No
         signal.raise_signal(signal.SIGUSR1)
         await heard.wait()
     loop.remove_signal_handler(signal.SIGUSR1)
+
+
+async def test_a_thread_that_waits_for_many_things_lends_one_hold(acron_time: VirtualTime) -> None:
+    """And not those of the others."""
+    loop, waits = asyncio.get_running_loop(), threading.Event()
+
+    def wait_for_many() -> None:
+        things = [asyncio.run_coroutine_threadsafe(asyncio.sleep(3600), loop) for _ in range(3)]
+        loop.call_soon_threadsafe(waits.set)
+        for one in things:
+            one.result()
+
+    def work() -> datetime:
+        waits.wait()
+        time.sleep(BRIEFLY)
+        return acron_time.now()
+
+    worked, _ = await asyncio.gather(asyncio.to_thread(work), asyncio.to_thread(wait_for_many))
+    assert worked == START
+    assert acron_time.now() == START + timedelta(hours=1)

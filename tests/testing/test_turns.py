@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from asyncio.selector_events import BaseSelectorEventLoop
 
 import pytest
 
@@ -101,3 +102,13 @@ def test_a_loop_with_turns_of_its_own_keeps_them() -> None:
         loop = runner.get_loop()
     assert isinstance(loop, Counting)
     assert loop.turns > 3
+
+
+def test_a_loop_that_has_no_signals() -> None:
+    """As on Windows, where only the selector loop can be had in virtual time."""
+    with (
+        virtual_time() as acron_time,
+        asyncio.Runner(loop_factory=BaseSelectorEventLoop) as runner,
+    ):
+        runner.run(asyncio.sleep(DAY))
+        assert (acron_time.now() - START).days == 1
