@@ -227,6 +227,7 @@ def _stand_ins(
     numbers = random.Random(0)
     stand_ins: dict[str, Any] = {
         "_given": store,
+        "_clock": time.clock,  # also where it was given one
         "clock": time.clock,
         "home": home,
         # Nobody else is there to be noticed, and no blocked loop to be found: look rarely.

@@ -10,6 +10,7 @@ import pytest
 
 from acron import Acron, Command, Context, Http, Prompt, Retry, Settings
 from acron.adapters.log import LogAdapter
+from acron.clock import SystemClock
 from acron.testing import RecordingAdapter, rehearse
 
 if TYPE_CHECKING:
@@ -253,3 +254,15 @@ def test_the_command_line_fails_when_a_run_does(
     assert [one["error"] for one in told["failures"]] == ["ValueError: no cake"]
     assert [one["target"] for one in told["sent"]] == [CHAT, "discord:7"]
     assert told["start"] == "2026-11-24T23:00:00Z"
+
+
+def test_a_program_that_was_given_a_clock() -> None:
+    app = Acron("memory://", clock=SystemClock())
+
+    @app.job("every 6h")
+    async def rare() -> None:
+        await asyncio.sleep(60)
+
+    found = rehearse(app, 1, start=MONDAY)
+    assert [one.attempts for one in found.jobs] == [4]
+    assert isinstance(app.clock, SystemClock)
