@@ -517,3 +517,19 @@ async def test_a_start_that_cannot_be_told_stops_no_sibling(
         bad = await app.get("bad")
     assert bad.state == "error"
     assert "off" in (bad.error or "")
+
+
+async def test_acron_may_start_twice_at_one_instant(acron_time: VirtualTime) -> None:
+    """In virtual time a restart takes none, and each is one."""
+    app = make(acron_time)
+    ran: list[datetime] = []
+
+    @app.job("@reboot")
+    async def greet() -> None:
+        ran.append(acron_time.now())
+
+    for _ in range(2):
+        async with app:
+            await acron_time.settle()
+    assert len(ran) == 2
+    assert ran[0] == ran[1]
