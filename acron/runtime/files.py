@@ -64,6 +64,7 @@ class Files:
         self._root = root
         self._threads = threads
         self._forgot = ""  # the folder that the last step of forgetting came to
+        self._gone = 0  # since it began at the first of them
         self._rest = _REST / 2
 
     async def paths(self, run: Run) -> tuple[Path, ...]:
@@ -98,8 +99,12 @@ class Files:
             output, old = self._root / "output", Old(before, keep)
             goes_on, gone = await self._threads.run(forget, output, old, after, label="old files")
         self._forgot = goes_on or ""
-        self._rest = _REST if gone else min(2 * self._rest, _LONGEST_REST)
-        return self._rest if goes_on is None else 0.0
+        self._gone += gone
+        if goes_on is not None:
+            return 0.0
+        self._rest = _REST if self._gone else min(2 * self._rest, _LONGEST_REST)
+        self._gone = 0
+        return self._rest
 
 
 def folder_of(root: Path, run: Run) -> Path:

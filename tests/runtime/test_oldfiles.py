@@ -10,7 +10,9 @@ from acron import Acron
 from acron.abc import Output
 from acron.model import Settings
 from acron.runtime import oldfiles
+from acron.runtime.files import Files
 from acron.runtime.oldfiles import Old, forget
+from acron.threads import Threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,3 +154,21 @@ async def test_upkeep_forgets_files_too(acron_time: VirtualTime, tmp_path: Path)
     assert any(one.endswith(f"-{newest}.files") for one in kept)
     # Of nine runs those since the last look, and two; each with a file, and one in a folder.
     assert 6 <= len(kept) <= 18
+
+
+async def test_the_pace_is_that_of_whole_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many steps one has: an hour after some files have gone, then ever longer."""
+    monkeypatch.setattr(oldfiles, "FOLDERS", 1)
+    for job in "abcdef":
+        told(tmp_path / "output" / job, 1, "r2")
+    told(tmp_path / "output" / "a", 40, "r1")
+    files = Files(tmp_path, Threads())
+
+    async def look() -> float:
+        while not (rest := await files.forget(*MONTH)):
+            pass
+        return rest
+
+    assert [await look() for _ in range(3)] == [3600, 7200, 14_400]
