@@ -68,7 +68,6 @@ class Standing:
         """Read what the store says of the nodes, and stand accordingly."""
         rt = self._rt
         self._looked_at = rt.clock.monotonic()
-        self.ask()
         nodes = await rt.store.nodes()
         own = next((one for one in nodes if one.id == rt.node_id), None)
         asked = own is not None and own.drain_requested and not self.drain_requested
@@ -87,6 +86,7 @@ class Standing:
             self.why = why
             rt.wake()
             asked = True
+        self.ask()
         if asked:
             await rt.pulse.beat(force=True)
 

@@ -77,6 +77,10 @@ async def test_older_code_leaves_declared_jobs_to_the_newer(
         assert old.node is not None
         assert old.node.stood_down == ""
         async with new:
+            await acron_time.run_until(lambda: old.node and old.node.stood_down)
+            (told,) = [one for one in await new.nodes() if one.version == "1.9"]
+            assert "call:beat" not in told.offers, "said in the same breath"
+            assert "call:dynamic" in told.offers
             await acron_time.advance(minutes=6)
             assert set(ran[3:]) == {"1.10"}
             assert "1.9 leaves its declared jobs to 1.10" in old.node.stood_down
