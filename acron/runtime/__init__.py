@@ -12,6 +12,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from acron.contain import meant_for_us
 from acron.events import Progressed
 from acron.model import RunState
 from acron.runtime import fire, outside
@@ -194,7 +195,7 @@ class Runtime:
         try:
             started = await self.claim_due()
         except BaseException as error:
-            if not isinstance(error, asyncio.CancelledError):
+            if not meant_for_us(error):
                 self.pulse.trouble("tick failed", error)
             await self.pulse.beat()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import getpass
 import os
@@ -12,11 +13,13 @@ import pytest
 from acron import Acron, RunState
 from acron.events import Troubled
 from acron.stores.json_file import JsonFileStore
+from acron.stores.memory import MemoryStore
 from tests.stores.faults import FaultyFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from acron.model import Decision
     from acron.testing import VirtualTime
 
 
@@ -51,6 +54,20 @@ async def test_a_failure_is_told_once(
     assert whats == ["heartbeat"] * whats.index("tick failed") + ["tick failed"] * 7
     disk = os.strerror(errno.ENOSPC)
     assert [text for one in caplog.records if disk in (text := one.getMessage())] == told
+
+
+async def test_a_tick_that_is_cancelled_by_nobody_is_told(acron_time: VirtualTime) -> None:
+    """A driver's own CancelledError: else it would fail for ever, and nobody know why."""
+
+    class Cancels(MemoryStore):
+        async def claim(self, *_: object, **__: object) -> list[Decision]:
+            raise asyncio.CancelledError("by a driver")
+
+    app = Acron(Cancels(), clock=acron_time.clock)
+    async with app:
+        await acron_time.advance(minutes=2)
+        status = await app.status()
+    assert status.last_error == "tick failed: CancelledError: by a driver"
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO", "EROFS", "EACCES", "EMFILE"])
