@@ -47,7 +47,7 @@ def draw(marks: Sequence[Mark], now: datetime, place: tzinfo, width: int = WIDTH
     later = next((i for i, mark in enumerate(marks) if mark.at > now), len(marks))
     rows = _with_lanes([*marks[:later], Mark(now, "now", "", "", "now"), *marks[later:]])
     wide = max(len(lanes) for _, lanes in rows)
-    names = min(max((len(mark.name) for mark in marks), default=0), NAME)
+    names = min(max((len(mark.name) for mark in marks), default=0), NAME, width // 4 - 1)
     lines, day, before = [], "", None
     shown = list(_folded(rows))
     if len(shown) > LINES:
@@ -63,7 +63,7 @@ def draw(marks: Sequence[Mark], now: datetime, place: tzinfo, width: int = WIDTH
             lines.append(f"  {day}")
         since = 0.0 if before is None else (mark.at - before).total_seconds()
         before = mark.at
-        name = "" if mark.kind == "now" else f"{mark.name[:NAME]:{names}}  "
+        name = "" if mark.kind == "now" else f"{mark.name[:names]:{names}}  "
         room = width - _MARGIN - wide - 1 - len(name)
         first, *more = textwrap.wrap(mark.text, room, max_lines=3, placeholder=" …")
         lines.append(line(clock(here), since, f"{lanes:{wide}} {name}{first}"))

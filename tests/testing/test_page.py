@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from acron.testing import START
-from acron.testing.page import LINES, WIDTH, Mark, draw, span
+from acron.testing.page import LANES, LINES, WIDTH, Mark, draw, span
 
 UTC = ZoneInfo("UTC")
 
@@ -155,3 +155,13 @@ def test_no_line_is_wider_than_the_page_and_long_texts_are_wrapped() -> None:
 )
 def test_spans(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_a_narrow_page_of_many_long_names() -> None:
+    names = [f"{number}-a-name-that-goes-on-and-on" for number in range(LANES + 2)]
+    marks = [Mark(START + at(n), "begins", name, name, "starts") for n, name in enumerate(names)]
+    page = draw(marks, START + at(60), UTC, 60)
+    assert max(map(len, page)) <= 60
+    for number, line in enumerate(page[1 : len(names) + 1]):
+        assert f"{number}-a-name" in line
+        assert line.endswith("starts")
