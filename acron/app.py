@@ -147,6 +147,7 @@ class Acron(ManualWork):
     def action(self, function: F) -> F:
         """Register a function for dynamic jobs: stored by its name, with JSON arguments."""
         self._call.register(function)
+        self._offer_more()
         return function
 
     def agent(self, function: F) -> F:
@@ -168,8 +169,8 @@ class Acron(ManualWork):
         self._offer_more()
 
     def _offer_more(self) -> None:
-        if self._runtime is not None:
-            self._runtime.wake()  # a job that waited for its method, or its agent, may be owed
+        if self._runtime is not None and self._loop is not None:  # perhaps in another thread
+            self._loop.call_soon_threadsafe(self._runtime.wake)  # a job waited for that, perhaps
 
     def _name_of(self, function: Callable[..., Any]) -> str:
         return self._call.name_of(function)

@@ -10,6 +10,7 @@ import pytest
 from acron import (
     Acron,
     AmbiguousJob,
+    Call,
     Command,
     ConfigError,
     InvalidJob,
@@ -253,6 +254,21 @@ async def test_methods_are_bound_by_provide(acron_time: VirtualTime) -> None:
     async with app:
         await acron_time.advance(minutes=3, seconds=1)
     assert cog.beats == 3
+
+
+async def test_a_job_that_waited_for_its_function_runs_once_there_is_one(
+    app: Acron, acron_time: VirtualTime
+) -> None:
+    await app.add("in 10m", Call("later"), id="one")
+    await acron_time.advance(minutes=20, seconds=7)
+    assert await app.runs("one") == []
+    registered = acron_time.now()
+
+    @app.action
+    async def later() -> None: ...
+
+    await acron_time.advance(minutes=2)
+    assert [run.started_at for run in await app.runs("one")] == [registered]
 
 
 async def test_events_tell_the_whole_story(acron_time: VirtualTime) -> None:
