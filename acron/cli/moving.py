@@ -78,21 +78,23 @@ def _written(file: str) -> Iterator[BinaryIO]:
     path = Path(file)
     if not path.name:
         raise Usage(f"{file!r} names no file")
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         if path.exists() and not path.is_file():  # a pipe, a device: not ours to replace
             with path.open("wb") as out:
                 yield out
             return
+        path = path.resolve()  # of a link, what it leads to
+        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(path)
+            try:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
     except OSError as error:
         raise AcronError(f"cannot write {file}: {error.strerror}") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 class _Source(NamedTuple):

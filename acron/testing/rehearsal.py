@@ -152,9 +152,8 @@ async def _play(
         listening = asyncio.create_task(seen.listen(app.events()))
         await time.advance(length)
         parked = list((await app.status()).parked)
-        drawn = (await timeline(app, width=width)).partition("\n")[
-            2
-        ]  # without its head: the store is ours
+        # Without its head: the store is ours.
+        drawn = (await timeline(app, width=width)).partition("\n")[2]
         kept = len(await app.runs(limit=DRAWN))
         known |= {job.id: job async for job in app.jobs()}
     await listening

@@ -75,6 +75,16 @@ def test_an_export_to_a_pipe_leaves_the_pipe(cli: Cli, archive: Path, tmp_path: 
     assert data.count(b"\n") == archive.read_bytes().count(b"\n")
 
 
+def test_an_export_to_a_link_leaves_the_link(cli: Cli, archive: Path, tmp_path: Path) -> None:
+    """As /dev/stdout is one, which a superuser could replace."""
+    link, there = tmp_path / "link", tmp_path / "elsewhere.jsonl"
+    link.symlink_to(there)
+    for _ in range(2):
+        assert cli("export", str(link)).code == 0
+        assert link.is_symlink()
+        assert there.read_bytes().count(b"\n") == archive.read_bytes().count(b"\n")
+
+
 def test_a_failed_export_leaves_what_was_there(cli: Cli, archive: Path, tmp_path: Path) -> None:
     before = archive.read_bytes()
     broken = tmp_path / "broken.json"
@@ -197,6 +207,7 @@ def test_an_apscheduler_store_must_be_trusted(cli: Cli, tmp_path: Path) -> None:
         (("import", "x", "--on-conflict", "fight"), 2, "fight"),
         (("import", "/dev/null", "--crontab", "--tz", "Mars"), 1, "unknown zone 'Mars'"),
         (("export", "."), 2, "names no file"),
+        (("export", "/dev/null/x"), 1, "cannot write /dev/null/x: Not a directory"),
         (("import", "--apscheduler", "sqlite:////no/db", "--trust"), 1, "unable to open"),
     ],
 )
