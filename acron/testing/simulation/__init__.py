@@ -25,12 +25,13 @@ from acron import plugins, verbs
 from acron.actions import call, http
 from acron.actions.signature import Signature
 from acron.errors import StoreCorrupt
+from acron.providers import resolve
 from acron.providers.inprocess import InProcessCronScheduler
 from acron.stores import definitions
 from acron.testing.clock import VirtualClock
 from acron.testing.page import line
 from acron.testing.simulation.loop import SimulatedLoop, in_turn
-from acron.testing.simulation.people import CONTROL, SECRET, pull
+from acron.testing.simulation.people import CONTROL, SECRET, installed, pull
 from acron.testing.simulation.script import Script, simpler, write
 from acron.testing.simulation.stage import Stage
 from acron.text import one_line
@@ -91,7 +92,7 @@ def play(seed: int | Script, sabotage: Callable[[World], None] | None = None) ->
         root.propagate = propagate
     if said.leaks:
         world.broke("I16", f"logged: {said.leaks[0]:.80}")
-    return Story(script, tuple(world.trace), tuple(world.violations), world.seen)
+    return Story(script, tuple(world.trace), tuple(world.violations), +world.seen)
 
 
 def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None) -> World:
@@ -102,6 +103,7 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
         patches.enter_context(patch.object(Threads, "_start", in_turn))
         # What strangers have installed is no part of the story, and slow to look up.
         patches.enter_context(patch.object(plugins, "entry_points", _none_installed))
+        patches.enter_context(patch.object(resolve, "entry_points", installed))
         patches.enter_context(patch.object(http, "find_spec", lambda _: None))
         patches.enter_context(patch.object(call, "Signature", _signature))
         patches.enter_context(patch("secrets.token_hex", lambda n=8: names.randbytes(n).hex()))
