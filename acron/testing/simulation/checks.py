@@ -179,6 +179,10 @@ async def _nothing_is_lost(world: World, store: Store) -> None:
         job = jobs.get(job_id)
         if job is not None and job.created_at == created_at and job.revision < revision:
             world.broke("I10", f"{job_id} was edited to revision {revision}, and is {job.revision}")
+    for run_id in sorted(world.cancelled):
+        run = await store.run(run_id)
+        if run is not None and run.state is not RunState.CANCELLED:
+            world.broke("I10", f"{run_id} was cancelled, and is {run.state}")
     if not world.marked or world.deep:
         return
     text = world.path.read_text()
@@ -199,7 +203,8 @@ async def _deliveries(world: World, store: Store) -> None:
             world.seen[f"delivery {one.state}"] += 1
             world.seen["delivery tried again"] += one.attempts > 1
             key = (run.id, one.target.partition(":")[2])
-            if one.state == "delivered" and one.receipt != world.chat.confirmed.get(key):
+            confirmed = world.chat.confirmed.get(key, "never")
+            if one.state == "delivered" and one.receipt != confirmed:
                 world.broke("I13", f"{run.id} says {one.target} is delivered: {one.receipt}")
 
 

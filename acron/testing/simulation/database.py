@@ -140,11 +140,12 @@ class Connection(MemoryStore):
         """One transaction, with what may go wrong around it."""
         process, database = self._process, self._database
         watch = process.world.watch
+        if name == "claim":
+            watch.claims(process)
         await process.at(name, database.book)
         if name in _FENCED and self.node is not None and database.lapsed(self.node):
             raise StoreUnavailable("the lease of this node has lapsed", address=self.address)
         if name == "claim":
-            watch.claims(process)
             args = (*args[:3], watch.decided(process, args[0], args[3]))
         database.speaks(self.node)
         result = await getattr(database, name)(*args, **options)

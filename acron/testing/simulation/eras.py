@@ -86,6 +86,7 @@ class Eras:
             frozenset(run.id for run in told.runs),
             tuple(told.skips),
         )
+        self._world.watch.is_bound(job)
 
     def _close(self, book: Book, job: Job, end: datetime | None) -> None:
         """Up to ``end``, all instants of the era must have been told."""
@@ -135,9 +136,12 @@ class Eras:
         """Each instant of the era has one fate."""
         job = told.job
         assert job is not None
+        skips = list(told.skips)
+        for skip in era.skips:  # each once: a clock that was ahead may have told the same before
+            if skip in skips:
+                skips.remove(skip)
         mine = told._replace(
-            runs=[run for run in told.runs if run.id not in era.runs],
-            skips=[skip for skip in told.skips if skip not in era.skips],
+            runs=[run for run in told.runs if run.id not in era.runs], skips=skips
         )
         since = era.began + TICK  # the instant at which it is made is not owed
         rows = occurrences(mine, self._world.now(), since, until)

@@ -30,7 +30,7 @@ CONTROL = "\x1b[31m"
 #: What a run does, and how often.
 MOODS = {
     "quick": 14,
-    "slow": 4,
+    "slow": 9,
     "speaks": 6,
     "silent": 2,
     "fails": 6,

@@ -73,6 +73,8 @@ HANDS = (
 )
 #: Ids that somebody outside may send.
 HOSTILE = ("../../etc/passwd", "a\x00b", "x" * 10_000, "\x1b[31mred\r\nforged", "ид 🦊")
+#: Whichever job has a run that waits for its time, if there is one.
+WHO_WAITS = "who waits"
 #: How a provider fails: while it serves, and when it is to be found.
 PROVIDERS = ("raises", "returns", "hangs", "is missing", "is broken", "is not available")
 #: How the chat treats a message.
@@ -132,10 +134,11 @@ STEPS: dict[str, Kinds] = {
     "lock": Kinds(2, only="files"),
     "no_locks": Kinds(1, only="files"),
     "hand": Kinds(7, "", _one_of(*HANDS), "files"),
-    "pause": Kinds(3, "job", _one_of(None, "in 10m")),
+    "pause": Kinds(4, "job", _one_of(None, "in 10m")),
     "resume": Kinds(4, "job"),
     "edit": Kinds(2, "job", _one_of({"timeout": 50}, {"retry": None}, {"tz": None})),
     "reschedule": Kinds(3, "job", lambda random: random.choice(SCHEDULES[:10])),
+    "edit_from_behind": Kinds(2, "job", _one_of(*ZONES), "database"),
     "outage_and_edit": Kinds(3, "job", lambda random: random.choice(SCHEDULES[:10])),
     "remove": Kinds(2, "job"),
     "prune": Kinds(2, "process"),
@@ -167,6 +170,8 @@ def write(seed: int) -> Script:
         what = random.choices(kinds, weights)[0]
         whom = {"process": processes, "job": [job["id"] for job in jobs], "": [""]}
         step = Step(what, random.choice(whom[STEPS[what].whom]), STEPS[what].how(random))
+        if what in {"pause", "remove"} and random.random() < 0.5:
+            step = step._replace(whom=WHO_WAITS)
         if what == "trigger":
             ids = [job["id"] for job in jobs] if random.random() < 0.8 else HOSTILE
             step = step._replace(how=random.choice(ids))
@@ -187,13 +192,13 @@ def _job(
         "deliver": random.choice(("chat:room", "chat:room, chat:hall", None)),
     }
     choices: dict[str, tuple[Any, ...]] = {
-        "overlap": ("skip", "queue", "allow", "replace"),
+        "overlap": ("skip", "queue", "allow", "allow", "replace"),
         "catch_up": ("once", "none", "all"),
         "catch_up_limit": (2, 5),
         "grace": (30, 600),
         "idempotent": (True, False),
         "max_running": (1, 2),
-        "retry": ({"attempts": 2, "delay": 5}, {"attempts": 3, "delay": 40}),
+        "retry": ({"attempts": 2, "delay": 5}, {"attempts": 3, "delay": 100}),
         "pause_after": (3,),
         "repeat": (2, 7),
         "jitter": (10,),
@@ -205,6 +210,8 @@ def _job(
     for name, values in choices.items():
         if random.random() < 0.3 and not (name == "jitter" and schedule.startswith("in")):
             record[name] = random.choice(values)
+    if record.get("overlap") == "allow":
+        record.setdefault("max_running", random.choice((1, 2, 20)))
     if start is not None and schedule.startswith("every") and random.random() < 0.2:
         record["until"] = (start + timedelta(minutes=random.choice((8, 20)))).isoformat()
     if record.get("catch_up") == "all":

@@ -16,7 +16,7 @@ from acron.testing.simulation import checks
 from acron.testing.simulation.disk import FileStore
 from acron.testing.simulation.people import TROUBLES, Trigger, named
 from acron.testing.simulation.process import Bystander, Process
-from acron.testing.simulation.script import HOSTILE
+from acron.testing.simulation.script import HOSTILE, WHO_WAITS
 from acron.testing.simulation.world import World
 
 if TYPE_CHECKING:
@@ -238,8 +238,17 @@ class Stage(World):
             self.platter.changed(file.fileno())
             self.platter.synced(file.fileno(), data)
 
+    def _whom(self, step: Step) -> str:
+        """The job that is meant: by its id, or because it has something to lose."""
+        if step.whom != WHO_WAITS:
+            return step.whom
+        waiting = sorted(run.job_id for run in self.book.pending.values())
+        return waiting[0] if waiting else str(self.script.jobs[0]["id"])
+
     async def _do_pause(self, step: Step) -> None:
-        await self._edited(lambda app: app.pause(step.whom, "by hand", until=step.how))
+        whom = self._whom(step)
+        self.seen["pause of what waits"] += bool(self.book.pending) and step.whom == WHO_WAITS
+        await self._edited(lambda app: app.pause(whom, "by hand", until=step.how))
 
     async def _do_resume(self, step: Step) -> None:
         await self._edited(lambda app: app.resume(step.whom))
@@ -251,6 +260,16 @@ class Stage(World):
         under = any(run.state.value == "running" for run in self.book.open.get(step.whom, {}).values())
         self.seen["schedule edited under a run"] += under
         await self._edited(lambda app: app.edit(step.whom, schedule=step.how))
+
+    async def _do_edit_from_behind(self, step: Step) -> None:
+        """A machine whose clock is ahead has fired what another one, that edits, sees coming."""
+        await self._edited(lambda app: app.edit(step.whom, schedule="*/1 * * * *"))
+        ahead = next(iter(self.processes.values()))
+        ahead.clock.skew += 150.0
+        await self.loop.advance(40.0)
+        ahead.clock.skew -= 150.0
+        self._edits += 2 - self._edits % 3  # the next is a command
+        await self._edited(lambda app: app.edit(step.whom, tz=step.how))
 
     async def _do_outage_and_edit(self, step: Step) -> None:
         """All are killed, and while nobody serves, somebody changes what is owed by then."""
@@ -281,12 +300,15 @@ class Stage(World):
         self.seen["crowd"] += await self._edit(add) == CROWD
 
     async def _do_remove(self, step: Step) -> None:
-        async def remove(app: Acron) -> str:
-            await app.remove(step.whom)
-            return step.whom
+        whom = self._whom(step)
+        self.seen["removal of what waits"] += bool(self.book.pending) and step.whom == WHO_WAITS
 
-        if await self._edit(remove) == step.whom:
-            self.people.removed.add(step.whom)
+        async def remove(app: Acron) -> str:
+            await app.remove(whom)
+            return whom
+
+        if await self._edit(remove) == whom:
+            self.people.removed.add(whom)
 
     async def _do_add(self, step: Step) -> None:
         done = await self._edit(_adding(step.how))
@@ -307,8 +329,11 @@ class Stage(World):
 
     async def _do_cancel(self, _: Step) -> None:
         async def cancel(app: Acron) -> None:
-            for run in await app.runs(state="running", limit=1):
-                await app.cancel(run.id)
+            waiting = await app.runs(state="pending", limit=1)
+            for run in waiting or await app.runs(state="running", limit=1):
+                told = await app.cancel(run.id)
+                if told is not None and told.state is RunState.CANCELLED:
+                    self.cancelled.add(told.id)
 
         await self._edit(cancel)
 

@@ -34,20 +34,22 @@ class Watch:
     def __init__(self, world: World) -> None:
         self._world = world
         self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
-        self._claiming: set[str] = set()  # processes that are at it
+        self._claiming: dict[str, datetime] = {}  # processes that are at it, since when by theirs
         self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
 
     # --- claims
 
     def claims(self, process: Process) -> None:
         """It begins to, and others may be at it too."""
-        self._claiming.add(process.name)
+        self._claiming[process.name] = process.clock.now()
 
     def decided(self, process: Process, now: datetime, decide: Decide) -> Decide:
         """``decide`` at ``now``, with an eye on what it makes of what is due."""
 
         def deciding(due: Due, mint: Callable[[], int]) -> Decision | None:
             decision = decide(due, mint)
+            if isinstance(decide, Decider):
+                self._makes_room(due, decision, doubted=bool(decide.doubted))
             if decision is None:
                 return None
             for run in decision.runs:
@@ -60,6 +62,19 @@ class Watch:
 
         return deciding
 
+    def _makes_room(self, due: Due, decision: Decision | None, *, doubted: bool) -> None:
+        """What overlaps is skipped, waits, or has the others told to end, as its job wants it."""
+        policy = due.job.policy
+        skips = () if decision is None else decision.skips
+        if any(skip.reason is SkipReason.OVERLAP for skip in skips):
+            if policy.overlap != "skip" or policy.catch_up == "all":
+                self._world.broke("I8", f"{due.job.id} skips what overlaps, and is to wait")
+        if decision is not None or policy.overlap != "replace" or doubted:
+            return
+        going = [run for run in due.live if run.state is RUNNING and not run.cancel_requested]
+        if due.run is None and going:
+            self._world.broke("I8", f"{due.job.id} is to replace {named(going[0])}, and waits")
+
     def _starts(self, due: Due, run: Run, now: datetime) -> None:
         """I7, I8 and the rest of what a start must not pass over."""
         job, world = due.job, self._world
@@ -67,8 +82,6 @@ class Watch:
             return
         if job.paused is not None and (job.paused_until is None or now < job.paused_until):
             world.broke("I7", f"{job.id} was claimed while paused: {job.paused}")
-        if run.attempt == 1 and run.started_at is not None and run.started_at < run.due_at:
-            world.broke("I7", f"{named(run)} was begun at {run.started_at}")
         until = job.policy.until
         if until is not None and run.scheduled_at > until:
             world.broke("I8", f"{named(run)} is later than {until}, when the job ends")
@@ -114,7 +127,8 @@ class Watch:
 
     def claimed(self, process: Process, book: Book, decisions: Sequence[Decision]) -> None:
         """The claim is committed."""
-        self._claiming.discard(process.name)
+        since = self._claiming.pop(process.name, None)
+        now = process.clock.now() if since is None else max(process.clock.now(), since)
         runs = [
             (decision.job, run)
             for decision in decisions
@@ -128,6 +142,8 @@ class Watch:
             if job is None or job.id not in book.jobs:
                 world.broke("I7", f"{named(run)} was claimed, and its job is gone")
             else:
+                if run.due_at > now:
+                    world.broke("I7", f"{named(run)} was claimed at {now}")
                 self._stands_alone(job, run, book)
                 self._is_on_the_lattice(job, run)
         lapsed = world.script.kind == "database" and process.node is not None
@@ -152,21 +168,27 @@ class Watch:
 
     def _is_on_the_lattice(self, job: Job, run: Run) -> None:
         """I6, by a walk over minutes, for what a wall clock says."""
-        at, policy = run.scheduled_at, job.policy
+        at = run.scheduled_at
         if at is None or run.batch is not None or run.attempt > 1:
             return
         if oracle.instants(job.schedule, job.tz, at.date()) is None:
             return
         world = self._world
         world.seen["start by a wall clock"] += 1
+        world.seen["start where the clocks change"] += oracle.is_strange(job.tz, at)
         if not oracle.is_instant(job.schedule, job.tz, at):
             world.broke("I6", f"{named(run)} is no instant of {job.schedule} in {job.tz}")
-        if policy.jitter or policy.until or job.completed or job.cursor is None:
+        self.is_bound(job)
+
+    def is_bound(self, job: Job) -> None:
+        """I6: what a job that is on time fires next is what the wall clock says."""
+        policy = job.policy
+        if policy.jitter or policy.until or job.state != "scheduled" or job.cursor is None:
             return
         following = oracle.next_after(job.schedule, job.tz, job.cursor)
-        world.seen["start in a night of two hours"] += oracle.is_strange(job.tz, at)
         if following is not None and job.next_fire_at != following:
-            world.broke("I6", f"{job.id} fires next at {job.next_fire_at}, and not at {following}")
+            how = f"{job.id} fires next at {job.next_fire_at}, and not at {following}"
+            self._world.broke("I6", how)
 
     # --- ends
 

@@ -65,6 +65,7 @@ class World:
         self.added: set[str] = set()  # whose creation was acknowledged
         self.edited: dict[tuple[str, datetime | None], int] = {}  # the last acknowledged revision
         self.deep = False  # somebody has left there what no parser takes
+        self.cancelled: set[str] = set()  # runs that were told to be, before they began
         self.marked: set[str] = set()  # that somebody gave a field that no version knows
 
     def now(self) -> datetime:
