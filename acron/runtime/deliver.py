@@ -170,12 +170,14 @@ class Deliverer:
         """Whether this one must wait; then it is tried again at its time."""
         at, target = delivery.retry_at, delivery.target
         wait = 0.0 if at is None else (at - self._rt.clock.now()).total_seconds()
-        if wait <= 0:
+        if wait <= 0 or target in outbox.waited:
+            outbox.waited.discard(target)
             return False
         if not self._closed and target not in outbox.timers:
 
             def wake() -> None:
                 del outbox.timers[target]
+                outbox.waited.add(target)
                 again = fire.deliver(self._rt, job, outbox.run)
                 self._do(again, f"deliver {outbox.run.id}")
 

@@ -22,7 +22,8 @@ _LONGEST_WAIT = 5.0
 
 class Outbox:
     """The deliveries of ``run``, by target: ``sending`` are under way, ``timers`` are of those
-    that wait to be tried again. It lives as long as there is one of either.
+    that wait to be tried again, ``waited`` have, even if a clock that was set back since then says
+    that they have not. It lives as long as there is one of the first two.
 
     Each is marked alone: another process may be sending to another target of the same run."""
 
@@ -35,6 +36,7 @@ class Outbox:
         self.run = run
         self.sending: set[str] = set()
         self.timers: dict[str, asyncio.TimerHandle] = {}
+        self.waited: set[str] = set()
 
     async def expand(self, origin: str | None, homes: Mapping[str, str]) -> None:
         """Give each place a delivery of its own, before anything is sent: a crash in between

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from acron import timetable
+from acron import schedules, timetable
 from acron.model import Decision, Due, Job, RunState
 from acron.runtime import Runtime, due, keepers, record
 from acron.runtime.claim import Decider
@@ -25,7 +25,6 @@ from acron.testing.simulation import database, disk
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
-
     from datetime import datetime
 
     from acron.model import Delivery, End, Run
@@ -166,7 +165,9 @@ def without_pauses() -> Iterator[None]:
 
 
 def without_a_bound_of_attempts() -> AbstractContextManager[Any]:
-    return patch.object(record, "worth_retrying", lambda _, run, __: run.attempt < 2 * record.RERUNS)
+    return patch.object(
+        record, "worth_retrying", lambda _, run, __: run.attempt < 2 * record.RERUNS
+    )
 
 
 def without_the_bound_of_a_node() -> AbstractContextManager[Any]:
@@ -184,19 +185,28 @@ def without_grace() -> AbstractContextManager[Any]:
     return patch.object(due, "_judge", lambda _, __, owed, *___: owed)
 
 
+@contextmanager
+def _reading(name: str, how: Callable[..., Any]) -> Iterator[None]:
+    """Schedules are read with ``how`` in the place of ``name``, and none is known from before."""
+    timetable.forget_zones()
+    with patch.object(timetable, name, how):
+        yield
+    timetable.forget_zones()
+
+
 def without_an_end() -> AbstractContextManager[Any]:
     """A job goes on after its ``until``."""
-    return patch.object(timetable, "bounded", lambda schedule, *_: schedule)
+    return _reading("bounded", lambda schedule, *_: schedule)
 
 
 def with_both_hours_of_a_night() -> AbstractContextManager[Any]:
     """What is due at half past two fires twice, where that comes twice."""
-    parse = timetable.parse
+    parse = schedules.parse
 
     def parsed(text: str, **options: Any) -> Any:
         return parse(text, **options | {"fold": options.get("fold") or "both"})
 
-    return patch.object(timetable, "parse", parsed)
+    return _reading("parse", parsed)
 
 
 def with_two_triggers() -> AbstractContextManager[Any]:
@@ -247,4 +257,20 @@ MUTATIONS: dict[Callable[[], AbstractContextManager[Any]], tuple[tuple[int, ...]
     without_the_sending_mark: ((5, 22, 27), {"I13"}),
     with_a_blind_resend: ((5, 22, 27), {"I13"}),
     without_the_skips_of_an_edit: ((129,), {"I1"}),
+    without_leases: ((1,), {"I3"}),
+    without_other_nodes_runs: ((1,), {"I2"}),
+    without_keys: ((1,), {"I2"}),
+    without_pauses: ((1,), {"I7"}),
+    without_a_bound_of_attempts: ((1,), {"I8"}),
+    without_the_bound_of_a_node: ((1,), {"I11"}),
+    without_coalescing: ((1,), {"I8"}),
+    without_grace: ((1,), {"I8"}),
+    without_an_end: ((1,), {"I8"}),
+    without_hearing_of_cancels: ((1,), {"I11"}),
+    without_asking_what_is_relevant: ((1,), {"I7"}),
+    without_retries: ((1,), {"I8"}),
+    with_both_hours_of_a_night: ((1,), {"I6"}),
+    with_two_triggers: ((1,), {"I12", "I15"}),
+    with_a_prune_of_what_is_new: ((1,), {"I10"}),
+    with_a_blind_edit: ((1,), {"I2"}),
 }

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from acron.abc import Store
     from acron.model import Due
-
     from tests.disks import SmallDisk
 
     Step = Callable[[Store], Awaitable[Any]]

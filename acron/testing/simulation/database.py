@@ -146,7 +146,7 @@ class Connection(MemoryStore):
         if name in _FENCED and self.node is not None and database.lapsed(self.node):
             raise StoreUnavailable("the lease of this node has lapsed", address=self.address)
         if name == "claim":
-            args = (*args[:3], watch.decided(process, args[0], args[3]))
+            args = (*args[:3], watch.decided(args[0], args[3]))
         database.speaks(self.node)
         result = await getattr(database, name)(*args, **options)
         if name == "write":

@@ -188,7 +188,7 @@ class FileStore(JsonFileStore):
     ) -> list[Decision]:
         self._doing, watch = "claim", self._process.world.watch
         watch.claims(self._process)
-        watched = watch.decided(self._process, now, decide)
+        watched = watch.decided(now, decide)
         return await super().claim(now, limit, can_run, watched, only=only)
 
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:

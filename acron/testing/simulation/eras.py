@@ -140,9 +140,7 @@ class Eras:
         for skip in era.skips:  # each once: a clock that was ahead may have told the same before
             if skip in skips:
                 skips.remove(skip)
-        mine = told._replace(
-            runs=[run for run in told.runs if run.id not in era.runs], skips=skips
-        )
+        mine = told._replace(runs=[run for run in told.runs if run.id not in era.runs], skips=skips)
         since = era.began + TICK  # the instant at which it is made is not owed
         rows = occurrences(mine, self._world.now(), since, until)
         if wrong := _miscounted(rows, timetable.timetable(job), since, until):

@@ -11,8 +11,8 @@ from zlib import crc32
 
 from acron.abc import Adapter, Context, Message, Receipt
 from acron.errors import DeliveryError
-from acron.providers.inprocess import InProcessCronScheduler
 from acron.model import RunState
+from acron.providers.inprocess import InProcessCronScheduler
 from acron.testing.simulation.process import MAX_RUNNING, life, living
 
 if TYPE_CHECKING:
@@ -172,7 +172,6 @@ class People:
         if len(begun) > 1 and not forgotten:  # a backfill begins what the ledger knows nothing of
             world.broke("I2", f"{named(run)} was begun {len(begun)} times")
 
-
     def _has_room(self, process: Process) -> None:
         """FAULTS 49: no process runs more at once than it may."""
         world = self._world
@@ -272,7 +271,6 @@ class _ChatAdapter(Adapter):
         chat.confirmed[key] = receipt = f"m{sum(chat.accepted.values())}"
         return Receipt(receipt)
 
-
     async def _is_noted(self, message: Message) -> None:
         """I4, I13: that it may be out is durable, and so is the end that it tells of."""
         world, run = self._chat.world, message.run
@@ -281,7 +279,9 @@ class _ChatAdapter(Adapter):
             return  # retention has taken it
         states = {one.state for one in stored.deliveries if one.target == f"chat:{message.to}"}
         if not stored.state.ended or "sending" not in states:
-            world.broke("I13", f"{message.to} is told of {run.id}, which is {stored.state}: {states}")
+            world.broke(
+                "I13", f"{message.to} is told of {run.id}, which is {stored.state}: {states}"
+            )
 
 
 #: How a provider fails that serves.

@@ -136,14 +136,15 @@ class Process:
 
     async def stop(self) -> None:
         """As on SIGTERM: drain, close. Bounded, or the world takes note."""
-        if not self.up or self._main is None:
+        main = self._main
+        if not self.up or main is None:
             return
         self.world.happened(f"{self.name} stops")
         self._stop.set()
         blocked = self._blocked - self.world.loop.blocked_for(self.life)
-        _, late = await asyncio.wait({self._main}, timeout=STOP_BOUND + 40 * self.slow)
-        if late and self._blocked > blocked:  # nobody stops what blocks the loop
-            _, late = await asyncio.wait({self._main}, timeout=self._blocked - blocked)
+        _, late = await asyncio.wait({main}, timeout=STOP_BOUND + 40 * self.slow)
+        if late and self.up and self._blocked > blocked:  # nobody stops what blocks the loop
+            _, late = await asyncio.wait({main}, timeout=self._blocked - blocked)
         if late and self.up:
             self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
             self.kill()
@@ -282,7 +283,9 @@ class Bystander(Process):
 
 def _owes(book: Book, now: datetime) -> bool:
     """Whether a claim would find something."""
-    dues = [job.due_at for job in book.jobs.values()] + [run.due_at for run in book.pending.values()]
+    dues = [job.due_at for job in book.jobs.values()] + [
+        run.due_at for run in book.pending.values()
+    ]
     return any(due is not None and due <= now for due in dues)
 
 

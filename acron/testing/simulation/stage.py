@@ -238,16 +238,19 @@ class Stage(World):
             self.platter.changed(file.fileno())
             self.platter.synced(file.fileno(), data)
 
-    def _whom(self, step: Step) -> str:
-        """The job that is meant: by its id, or because it has something to lose."""
+    async def _whom(self, step: Step) -> str:
+        """The job that is meant: by its id, or because it has something to lose, soon."""
         if step.whom != WHO_WAITS:
             return step.whom
-        waiting = sorted(run.job_id for run in self.book.pending.values())
-        return waiting[0] if waiting else str(self.script.jobs[0]["id"])
+        for _ in range(30):
+            if waiting := sorted(run.job_id for run in self.book.pending.values()):
+                self.seen[f"{step.what} of what waits"] += 1
+                return waiting[0]
+            await self.loop.advance(5.0)
+        return str(self.script.jobs[0]["id"])
 
     async def _do_pause(self, step: Step) -> None:
-        whom = self._whom(step)
-        self.seen["pause of what waits"] += bool(self.book.pending) and step.whom == WHO_WAITS
+        whom = await self._whom(step)
         await self._edited(lambda app: app.pause(whom, "by hand", until=step.how))
 
     async def _do_resume(self, step: Step) -> None:
@@ -257,7 +260,9 @@ class Stage(World):
         await self._edited(lambda app: app.edit(step.whom, **step.how))
 
     async def _do_reschedule(self, step: Step) -> None:
-        under = any(run.state.value == "running" for run in self.book.open.get(step.whom, {}).values())
+        under = any(
+            run.state.value == "running" for run in self.book.open.get(step.whom, {}).values()
+        )
         self.seen["schedule edited under a run"] += under
         await self._edited(lambda app: app.edit(step.whom, schedule=step.how))
 
@@ -300,8 +305,7 @@ class Stage(World):
         self.seen["crowd"] += await self._edit(add) == CROWD
 
     async def _do_remove(self, step: Step) -> None:
-        whom = self._whom(step)
-        self.seen["removal of what waits"] += bool(self.book.pending) and step.whom == WHO_WAITS
+        whom = await self._whom(step)
 
         async def remove(app: Acron) -> str:
             await app.remove(whom)
@@ -379,12 +383,13 @@ class Stage(World):
         while self.loop.time() < end and not await checks.is_quiet(self):
             await self.loop.advance(60.0)
 
-
     async def _cancel_what_runs(self) -> None:
         """In peace, who is asked to end does."""
         await self.loop.advance(1.0)
         for process in self.processes.values():
-            runs = await (await self.probe()).runs(state=RunState.RUNNING, node=process.node, limit=1)
+            runs = await (await self.probe()).runs(
+                state=RunState.RUNNING, node=process.node, limit=1
+            )
             begun = [run for run in runs if run.id in self.people.begun_at]
             if not begun or self.loop.blocked_for(process.life):
                 continue

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.abc import Decide
-    from acron.model import Decision, Due, Job, Run, Skip
+    from acron.model import Decision, Due, Job, Run
     from acron.stores.book import Book
     from acron.testing.simulation.process import Process
     from acron.testing.simulation.world import World
@@ -43,7 +43,7 @@ class Watch:
         """It begins to, and others may be at it too."""
         self._claiming[process.name] = process.clock.now()
 
-    def decided(self, process: Process, now: datetime, decide: Decide) -> Decide:
+    def decided(self, now: datetime, decide: Decide) -> Decide:
         """``decide`` at ``now``, with an eye on what it makes of what is due."""
 
         def deciding(due: Due, mint: Callable[[], int]) -> Decision | None:
@@ -65,9 +65,9 @@ class Watch:
     def _makes_room(self, due: Due, decision: Decision | None, *, doubted: bool) -> None:
         """What overlaps is skipped, waits, or has the others told to end, as its job wants it."""
         policy = due.job.policy
-        skips = () if decision is None else decision.skips
-        if any(skip.reason is SkipReason.OVERLAP for skip in skips):
-            if policy.overlap != "skip" or policy.catch_up == "all":
+        waits = policy.overlap != "skip" or policy.catch_up == "all"
+        if waits and decision is not None:
+            if any(skip.reason is SkipReason.OVERLAP for skip in decision.skips):
                 self._world.broke("I8", f"{due.job.id} skips what overlaps, and is to wait")
         if decision is not None or policy.overlap != "replace" or doubted:
             return
@@ -86,6 +86,8 @@ class Watch:
         if until is not None and run.scheduled_at > until:
             world.broke("I8", f"{named(run)} is later than {until}, when the job ends")
         if due.run is None:
+            if run.due_at != fire_at(job, run.scheduled_at):
+                world.broke("I7", f"{named(run)} is due at {run.due_at}, whatever its jitter")
             self._is_alone_of_a_backlog(job, run.scheduled_at, now)
 
     def _is_alone_of_a_backlog(self, job: Job, instant: datetime, now: datetime) -> None:
@@ -206,8 +208,8 @@ class Watch:
             for skip in decision.skips:
                 world.happened(f"{process.name}: {skip.job_id} is skipped: {skip.reason}")
             if decision.job is not None and decision.runs and decision.runs[0].state.ended:
-                again = next((run for run in decision.runs[1:] if run.state is PENDING), None)
-                self._is_tried_again_rightly(decision.job, decision.runs[0], again)
+                next_ = next((run for run in decision.runs[1:] if run.state is PENDING), None)
+                self._is_tried_again_rightly(decision.job, decision.runs[0], next_)
 
     def _is_tried_again_rightly(self, job: Job, run: Run, again: Run | None) -> None:
         """A further attempt where the job wants one, and none where not; and it pauses itself."""
@@ -231,6 +233,14 @@ class Watch:
             world.broke("I8", f"{named(run)} is tried again, and may be tried {limit} times")
         elif run.finished_at and (again.due_at - run.finished_at).total_seconds() < least:
             world.broke("I8", f"{named(again)} comes sooner than {least:g} s")
+
+    def waits_by_another_clock(self, run: Run) -> bool:
+        """Whether somebody who has died has told when a message is to be sent again, by a clock
+        that was ahead: its heir has nothing else to go by."""
+        now = self._world.now()
+        at = [one.retry_at for one in run.deliveries if one.state == "pending"]
+        inherited = run.node != self._owners.get(run.id)
+        return inherited and all(one is not None and one > now for one in at)
 
     def recovered(self, process: Process, decisions: list[Decision]) -> None:
         """I2: the runs of a node are ended by others only once it is proven dead."""
