@@ -116,7 +116,6 @@ class Process:
         self._come_to_life()
         self._stop = asyncio.Event()
         self.partitioned = self.frozen = False
-        self.slow, self.die_in, self.lose_in = 0.0, 0, 0
         self._main = self._task(self._live())
 
     def _come_to_life(self) -> None:
@@ -148,6 +147,7 @@ class Process:
         if late and self.up:
             self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
             self.kill()
+        self._be_well()
 
     def kill(self) -> None:
         """``kill -9``: nothing is awaited, nothing is flushed, nothing of it runs again."""
@@ -159,6 +159,11 @@ class Process:
         if self.store is not None:
             self.store.drop()
         self._main = None
+        self._be_well()
+
+    def _be_well(self) -> None:
+        """What was to befall it has. What is said while it is down befalls its next life."""
+        self.slow, self.die_in, self.lose_in = 0.0, 0, 0
 
     @property
     def node(self) -> str | None:

@@ -343,7 +343,10 @@ class Stage(World):
 
     async def _do_trigger(self, step: Step) -> None:
         """An outside trigger, for what may be long gone."""
-        at = self.now() - timedelta(minutes=self.random.choice((0, 1, 60)))
+        job = self.book.jobs.get(step.how)
+        owed = self.now() if job is None or job.due_at is None else job.due_at
+        ago = self.random.choice((None, None, 0, 1, 60))
+        at = owed if ago is None else self.now() - timedelta(minutes=ago)
         process = self.processes[step.whom]
         answer = await process.do(lambda app: app._firing().fire(step.how, at))  # noqa: SLF001
         self.seen[f"trigger {answer}"] += 1

@@ -66,9 +66,9 @@ class Watch:
         """What overlaps is skipped, waits, or has the others told to end, as its job wants it."""
         policy = due.job.policy
         waits = policy.overlap != "skip" or policy.catch_up == "all"
-        if waits and decision is not None:
-            if any(skip.reason is SkipReason.OVERLAP for skip in decision.skips):
-                self._world.broke("I8", f"{due.job.id} skips what overlaps, and is to wait")
+        skips = () if decision is None else decision.skips
+        if waits and any(skip.reason is SkipReason.OVERLAP for skip in skips):
+            self._world.broke("I8", f"{due.job.id} skips what overlaps, and is to wait")
         if decision is not None or policy.overlap != "replace" or doubted:
             return
         going = [run for run in due.live if run.state is RUNNING and not run.cancel_requested]
