@@ -18,6 +18,7 @@ from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
@@ -65,7 +66,8 @@ class Story(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f"seed {self.script.seed}: {self.script.kind}, {len(self.script.steps)} steps"]
-        lines += [f"  {_told(job)}" for job in self.script.jobs]
+        for job in self.script.jobs:
+            lines += wrap(_told(job), 76, initial_indent="  ", subsequent_indent="    ")
         befores = [at for at, _ in self.trace[:1]] + [at for at, _ in self.trace]
         lines += [
             line(_clock(at), at - before, what)
@@ -203,7 +205,8 @@ class _Listener(logging.Handler):
 
 
 def _told(job: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={one}" for key, one in job.items())
+    rest = [f"{key}={one}" for key, one in job.items() if key not in {"id", "schedule"}]
+    return f"{job['id']} {job['schedule']}: {', '.join(rest)}"
 
 
 def _clock(seconds: float) -> str:

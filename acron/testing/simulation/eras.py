@@ -102,10 +102,6 @@ class Eras:
         self.pruned.update({run.id: run for run in runs})
         self._pruned_skips.extend(skips)
 
-    def has_changed(self, job_id: str) -> bool:
-        """Whether the job has had another schedule."""
-        return job_id in self._past
-
     def has_pruned(self, run: Run) -> bool:
         """Whether another run of its instant was taken out."""
         gone = ((one.job_id, one.scheduled_at) for one in self.pruned.values())

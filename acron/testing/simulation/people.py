@@ -14,7 +14,6 @@ from acron.errors import DeliveryError
 from acron.model import RunState
 from acron.providers.inprocess import InProcessCronScheduler
 from acron.testing.simulation.process import MAX_RUNNING, life, living
-from acron.timetable import AHEAD
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -169,11 +168,8 @@ class People:
             world.broke("I7", f"{named(run)} was begun, and is not relevant any more")
         begun = self.starts.setdefault((run.job_id, run.scheduled_at, run.attempt), [])
         begun.append(run.token)
-        # A backfill begins what the ledger knows nothing of; and who edits a job does not believe
-        # what a clock has fired that is wrong by more than a day: the job would wait for it.
-        known = run.batch is None or not world.eras.has_pruned(run)
-        believed = run.scheduled_at <= world.now() + AHEAD or not world.eras.has_changed(run.job_id)
-        if len(begun) > 1 and known and believed:
+        forgotten = run.batch is not None and world.eras.has_pruned(run)
+        if len(begun) > 1 and not forgotten:  # a backfill begins what the ledger knows nothing of
             world.broke("I2", f"{named(run)} was begun {len(begun)} times")
 
     def _has_room(self, process: Process) -> None:

@@ -245,7 +245,10 @@ class Watch:
     def recovered(self, process: Process, decisions: list[Decision]) -> None:
         """I2: the runs of a node are ended by others only once it is proven dead."""
         world = self._world
-        self.ended(process, decisions)
+        for run in (run for decision in decisions for run in decision.runs[:1]):
+            if run.state.ended and run.error != DIED.error:
+                world.happened(f"{process.name} inherits what {run.id} has to deliver")
+        self.ended(process, [one for one in decisions if _ends_now(one)])
         for run in (run for decision in decisions for run in decision.runs):
             if run.id in self.settled:
                 continue  # what it has to deliver was taken over
@@ -259,6 +262,11 @@ class Watch:
             world.seen["run lost with its lease"] += alive and lapsed
             if alive and not lapsed:
                 world.broke("I2", f"{run.id} was ended, and its process lives")
+
+
+def _ends_now(decision: Decision) -> bool:
+    """Whether it ends a run, and does not only take over what an ended one has to deliver."""
+    return not decision.runs or decision.runs[0].error == DIED.error
 
 
 class Kept:

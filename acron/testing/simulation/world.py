@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -33,6 +34,15 @@ class Violation(NamedTuple):
 
     invariant: str
     how: str
+
+    @property
+    def reason(self) -> str:
+        """The same wherever and whenever it befell: two stories may fail for one reason."""
+        return f"{self.invariant}: {_PARTICULAR.sub('…', self.how)}"
+
+
+#: Ids, instants and numbers.
+_PARTICULAR = re.compile(r"\S*\d\S*")
 
 
 class World:
@@ -92,15 +102,15 @@ class World:
     # --- what is told
 
     def happened(self, what: str) -> None:
-        if not self.over:
+        if not self.over and not self.violations:  # what follows from those tells nothing
             self.trace.append((self.loop.clock.monotonic() - self._began, what))
 
     def broke(self, invariant: str, how: str) -> None:
         """An invariant does not hold."""
         violation = Violation(invariant, how)
         if violation not in self.violations and not self.over:
-            self.violations.append(violation)
             self.happened(f"!! {invariant}: {how}")
+            self.violations.append(violation)
 
     def tore(self) -> None:
         self.seen["torn write"] += 1
