@@ -72,7 +72,8 @@ class Firing(Protocol):
     async def tick(self) -> int:
         """Beat, claim and start all that is due, mark success; how many runs were started.
 
-        Raises what the store raises. May be called at any time, by anyone, as often as wanted."""
+        Raises what the store raises, and has told of it: who goes on need not log it once more.
+        May be called at any time, by anyone, as often as wanted."""
         ...
 
     async def fire(self, job_id: str, scheduled_at: datetime | None = None) -> Fired:

@@ -20,7 +20,7 @@ from acron.actions.http import HttpAction
 from acron.actions.live import LiveFiles
 from acron.actions.prompt import PromptAction
 from acron.adapters import adapt, close_adapters, load_adapters
-from acron.clock import SystemClock
+from acron.clock import SYSTEM, clock_of
 from acron.config import check_settings, home_dir, load_settings, store_url
 from acron.declared import declare, pause_orphans
 from acron.errors import ConfigError, InvalidJob, WrongLoop
@@ -91,7 +91,8 @@ class Acron(ManualWork):
         self.settings = settings
         self.tz = settings.tz or "UTC"
         name_calendars(settings.calendars)
-        self.clock = clock or SystemClock()
+        self._clock = clock
+        self.clock = clock or SYSTEM
         self._threads = Threads(settings.max_threads)
         self._call = CallAction(self._threads)
         self._live = LiveFiles()
@@ -323,6 +324,7 @@ class Acron(ManualWork):
             message = "this Acron is open already"
             raise WrongLoop(message)
         self._loop = asyncio.get_running_loop()
+        self.clock = self._clock or clock_of(self._loop)
         if self._given is None:
             self._given = open_store(store_url(self.settings), self.home)
         store = self._given

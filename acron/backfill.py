@@ -96,8 +96,8 @@ def _instants(job: Job, now: datetime, since: datetime, until: datetime) -> list
     schedule = timetable(job)
     # Beyond its cursor a scheduled job still fires by itself; a one-shot does once it is resumed.
     rests = job.state != "scheduled" and schedule.recurring
-    end = now if rests or job.completed or job.cursor is None else job.cursor
-    last = min(until - TICK, end)
+    dealt_with = now if rests or job.completed or job.cursor is None else job.cursor
+    last = min(until - TICK, dealt_with, now)  # the cursor is ahead of a clock that was put back
     count = schedule.count(since - TICK, last) if since <= last else 0
     if count > MOST:
         split = schedule.upcoming(since - TICK, MOST + 1)[-1]

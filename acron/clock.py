@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
@@ -28,3 +28,13 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+SYSTEM = SystemClock()
+
+
+def clock_of(loop: Any) -> Clock:
+    """The clock that goes with the time of an event loop: the machine's, or that of a test in
+    virtual time (acron.testing)."""
+    found: Clock | None = getattr(loop, "acron_clock", None)
+    return found or SYSTEM

@@ -89,6 +89,8 @@ async def examine(app: Acron, *, program: bool = False) -> list[Finding]:
             found += await asyncio.to_thread(_files, app.home, place, address)
     except StoreError as error:
         found.append(_sick(error))
+    except ConfigError as error:
+        found.append(settings_problem(error))
     return found
 
 

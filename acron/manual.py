@@ -17,6 +17,7 @@ from acron.model import OUTPUT_LIMIT, Decision, Run, RunState
 from acron.runtime.files import whole_output
 from acron.specs import Call
 from acron.targets import shown
+from acron.text import redact, whole_lines
 from acron.verbs import Verbs, held_by
 
 if TYPE_CHECKING:
@@ -130,9 +131,10 @@ class ManualWork(Verbs):
         return await whole_output(self._root, found)
 
     async def follow(self, run_id: str) -> AsyncIterator[str]:
-        """What a run says, as it says it, ending with the run. A command is heard while it goes
-        on, on the same machine; everything else at its end. Raises JobNotFound, and NodeNotFound
-        when its process has died: its end is recorded once another runs."""
+        """What a run says, as it says it, without secrets, ending with the run. A command is heard
+        while it goes on, on the same machine, in whole lines; everything else at its end. Raises
+        JobNotFound, and NodeNotFound when its process has died: its end is recorded once another
+        runs."""
         async for text in _follow(self, self._live, run_id):
             yield text
 
@@ -204,25 +206,28 @@ class ManualWork(Verbs):
 async def _follow(app: ManualWork, live: LiveFiles, run_id: str) -> AsyncIterator[str]:
     """See ``ManualWork.follow``."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    said = ""
+    waiting = told = ""
     start = lines = 0
     run = await app.get_run(run_id)
     for look in itertools.count(1):
         data = await live.read(run_id, start)
         if data:
             start += len(data)
-            text = decoder.decode(data)
-            said = (said + text)[-_REMEMBERED:]
+            waiting += decoder.decode(data)
+            end = whole_lines(waiting)
+            text, waiting = await asyncio.to_thread(redact, waiting[:end]), waiting[end:]
+            told = (told + text)[-_REMEMBERED:]
             lines += text.count("\n")
-            yield text
+            if text:
+                yield text
         if run.state.ended:
             break
         await asyncio.sleep(LOOK)
         run = await app.later(run)
         if look % LOOKS == 0:
             await _check_alive(app, run)
-    whole, output = await app.output(run), run.output or ""
-    rest = _rest(output, said, start) if whole == output else _beyond(whole, lines, said)
+    whole = await app.output(run)
+    rest = _rest(whole, told, lines, kept=whole != run.output) if whole else redact(waiting)
     if rest:
         yield rest
 
@@ -239,19 +244,13 @@ async def _check_alive(app: Verbs, run: Run) -> None:
         raise NodeNotFound(run.node, why)
 
 
-def _beyond(whole: str, lines: int, said: str) -> str:
-    """What of ``whole`` comes after so many of its ``lines``, and the one that ``said`` ends in.
-    By count, because ``whole`` is redacted and what was followed is not."""
-    after = "\n".join(whole.split("\n")[lines:])
-    return after[len(said.rpartition("\n")[2]) :]
-
-
-def _rest(output: str, said: str, size: int) -> str:
-    """What of ``output`` comes after the ``size`` bytes that were followed and end in ``said``."""
-    data = output.encode(errors="backslashreplace")
-    if data[:size].decode(errors="replace").endswith(said):
-        return data[size:].decode(errors="replace")
-    if len(data) < OUTPUT_LIMIT - 200:
-        return output  # another's: what was followed was the script of a prompt
-    at = output.rfind(said)  # the output's middle was cut
-    return output[at + len(said) :] if at >= 0 else f"\n[…]\n{output[-_REMEMBERED:]}"
+def _rest(whole: str, told: str, lines: int, *, kept: bool) -> str:
+    """What of ``whole`` comes after the ``lines`` that were told and end in ``told``. If it is
+    ``kept`` in a file, it has all lines, though not each character as it was told."""
+    after = whole.split("\n", lines)[lines:]
+    if after and (kept or whole.removesuffix(after[0]).endswith(told)):
+        return after[0]
+    if len(whole.encode(errors="replace")) < OUTPUT_LIMIT - 200:
+        return whole  # another's: what was followed was the script of a prompt
+    at = whole.rfind(told)  # its middle was cut
+    return whole[at + len(told) :] if at >= 0 else f"\n[…]\n{whole[-_REMEMBERED:]}"

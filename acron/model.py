@@ -85,7 +85,9 @@ class Retry(Struct, frozen=True, gc=False):
         force_setattr(self, "on", names)
 
 
-class Policy(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Policy(
+    Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True
+):
     """How a job behaves at run time; every field is a keyword of ``job`` and ``add``.
 
     Durations are seconds; None means "acron's default for this schedule" or "no limit".
@@ -120,7 +122,9 @@ class Policy(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 DEFAULT_POLICY = Policy()
 
 
-class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Incident(
+    Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True
+):
     """Failures of one job that look alike, from the first one to their end.
 
     ``signature`` is the error without its numbers, ids and addresses. ``state`` goes
@@ -144,7 +148,7 @@ class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         return self.id.rpartition("/")[0]
 
 
-class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Job(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True):
     """What someone declared (upper half) and how far it has come (lower half).
 
     Instants are aware UTC. ``schedule`` is the text as written, ``bound`` its canonical form,
@@ -211,7 +215,7 @@ PROGRESS = (
 )
 
 
-class Delivery(Struct, frozen=True, gc=False, omit_defaults=True):
+class Delivery(Struct, frozen=True, gc=False, omit_defaults=True, repr_omit_defaults=True):
     """One target of a run's output. ``delivered`` only on evidence, kept in ``receipt``.
 
     ``parts`` is how many parts of a long text the platform has taken, ``receipt`` their ids.
@@ -227,7 +231,7 @@ class Delivery(Struct, frozen=True, gc=False, omit_defaults=True):
     sender: str | None = None  # the node that sends it again, when that is not the run's
 
 
-class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True):
     """One attempt at an occurrence, or a manual run (``scheduled_at`` None).
 
     ``due_at`` is when it may start: for an occurrence its instant with jitter. ``lateness`` is
@@ -267,7 +271,9 @@ class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         )
 
 
-class Skip(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Skip(
+    Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True
+):
     """``count`` occurrences that did not run: ``first_at`` to ``scheduled_at``, and why."""
 
     job_id: str
@@ -278,7 +284,9 @@ class Skip(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     recorded_at: datetime | None = None
 
 
-class Occurrence(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Occurrence(
+    Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True
+):
     """An instant of a job and its fate; or ``count`` of them, ``first_at`` to ``scheduled_at``.
 
     ``fate`` is the state of its run, whose last attempt stands, or ``skipped`` for a ``reason``.
@@ -300,7 +308,8 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """How an attempt ended: what an action gave, or what went wrong (one line in ``error``).
 
     ``raised`` names the classes of the exception, its own first, for ``Retry.on``; ``again`` is
-    what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason.
+    what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason;
+    ``claimed`` is then its job as it was claimed, which may have got another schedule since.
     ``files`` are paths of what goes with the output, then the names under which they are kept;
     ``whole`` is the path of all that was said, where ``output`` is cut.
     """
@@ -313,6 +322,7 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     whole: str | None = None
     again: bool | float | None = None
     skip: SkipReason | None = None
+    claimed: Job | None = None
 
 
 class End(Struct, frozen=True, gc=False, kw_only=True):
@@ -348,7 +358,7 @@ class Decision(Struct, frozen=True, gc=False):
     dropped: tuple[str, ...] = ()
 
 
-class Node(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Node(Struct, frozen=True, kw_only=True, omit_defaults=True, repr_omit_defaults=True):
     """One running acron process, as it last described itself; ``alive`` is the store's proof."""
 
     id: str

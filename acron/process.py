@@ -17,7 +17,7 @@ log = logging.getLogger("acron")
 
 
 @contextmanager
-def until_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
+def until_signal(hurry: Callable[[], object]) -> Iterator[asyncio.Event]:
     """An event that SIGINT, SIGTERM or SIGHUP sets; a second one calls ``hurry``.
 
     The loop is the process's own: a job's child tasks shall not end it either.

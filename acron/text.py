@@ -110,6 +110,14 @@ def _hinted(text: str) -> bool:
     return any(hint in lower for hint in _HINTS)
 
 
+def whole_lines(text: str) -> int:
+    """How much of ``text``, of which more is to come, may be told so that no secret is cut in two:
+    its whole lines, but none of a key that has not ended."""
+    end = text.rfind("\n") + 1
+    opened = text.rfind("-----BEGIN", 0, end)
+    return end if opened < 0 or "-----END" in text[opened:end] else opened
+
+
 def one_line(text: str, limit: int | None = None) -> str:
     """``text`` for a sink of lines: redacted, every control character escaped.
 

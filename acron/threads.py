@@ -57,6 +57,8 @@ class Threads:
     @property
     def abandoned(self) -> tuple[str, ...]:
         """The labels of calls that nobody awaits any more and that still run, oldest first."""
+        if not self._abandoned:
+            return ()
         with self._leaving:
             return tuple(self._abandoned.values())
 

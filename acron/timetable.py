@@ -136,9 +136,12 @@ def starts_each(job: Job) -> bool:
     return job.policy.catch_up == "all" and job.policy.overlap != "replace"
 
 
-def not_counted(job: Job) -> Job:
+def not_counted(job: Job, claimed: Job) -> Job:
     """The job after an instant that was counted as a start and was none. If that was the last of
-    its ``repeat``, another one follows."""
+    its ``repeat``, another one follows. ``claimed`` is the job as it was then: if it has got
+    another schedule since, or was made anew, its count is another one."""
+    if job.created_at != claimed.created_at or _timing(job) != _timing(claimed):
+        return job
     job = replace(job, fired=max(job.fired - 1, 0))
     repeat = job.policy.repeat
     if repeat is None or job.fired >= repeat or not job.completed or job.cursor is None:

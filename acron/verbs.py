@@ -117,13 +117,16 @@ class Verbs(Reading, Bulk):
         decisions = await self.store.write(list(new), change, now)
         return [decision.job for decision in decisions if decision.job is not None]
 
+    def _new_id(self) -> str:
+        return secrets.token_hex(6)
+
     def _job(self, row: Mapping[str, Any]) -> Job:
         given = {key: value for key, value in row.items() if value is not None}
         record = by_name(given, self._function)
         if not FIELDS.issuperset(record):
             raise unknown_field(next(key for key in record if key not in FIELDS))
         if "id" not in record:
-            record["id"] = secrets.token_hex(6)
+            record["id"] = self._new_id()
         record.setdefault("tz", self.tz)
         record |= self._action_fields(record.pop("action", None), record.pop("kwargs", None))
         return job_of(record)

@@ -99,6 +99,13 @@ async def test_a_store_that_cannot_be_read(tmp_path: Path, text: bytes | None, t
     assert told in finding.mend
 
 
+async def test_a_store_that_is_none(tmp_path: Path) -> None:
+    found = await examine(Acron(str(tmp_path)))
+    (told,) = wrong(found)
+    assert told.startswith("settings: store: ")
+    assert "it is a directory; name a file in it" in told
+
+
 async def test_a_bad_record_and_too_many(tmp_path: Path) -> None:
     path = tmp_path / "jobs.json"
     jobs: list[Any] = [

@@ -21,6 +21,7 @@ from acron import (
 )
 from acron.abc import Context  # noqa: TC001 (read at run time)
 from acron.backfill import MOST
+from acron.manual import _rest
 from acron.model import Decision, RunState, Settings
 from acron.stores.memory import MemoryStore
 
@@ -136,6 +137,20 @@ async def test_a_backfill_runs_what_has_no_succeeded_run(acron_time: VirtualTime
         ]
         assert (await app.backfill("job", first, first + 4 * HOUR)).runs == 0
         assert (await app.backfill("job", first, first + 2 * HOUR, again=True)).runs == 2
+
+
+async def test_nothing_is_backfilled_before_its_instant(acron_time: VirtualTime) -> None:
+    """By a clock that was put back the job's cursor is ahead; what is to come is to come."""
+    host = Host(acron_time)
+    async with host.app as app:
+        first = await host.add()
+        await acron_time.advance(hours=5)
+        host.done.clear()
+        acron_time.jump_clock(-3 * HOUR)
+        begun = await app.backfill("job", first, first + 9 * HOUR, again=True)
+        await acron_time.advance(minutes=10)
+    assert begun.runs == 2
+    assert host.done == [first, first + HOUR]
 
 
 class Between(MemoryStore):
@@ -381,17 +396,57 @@ async def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
 
 
 async def test_a_long_output_that_was_followed_ends_with_its_end(tmp_path: Path) -> None:
-    from acron.manual import _rest
-
     app = Acron(str(tmp_path / "jobs.json"))
     async with app:
         await app.add("every 1h", Command("seq 1 60000; sleep 0.5; echo end"), id="job")
         run = await app.run_now("job")
         said = "".join([text async for text in app.follow(run.id)])
     assert said == "".join(f"{n}\n" for n in range(1, 60001)) + "end\n"
-    assert _rest("reply", "what a script said", 18) == "reply"
-    cut = "a" * 70_000
-    assert _rest(cut, "b" * 1000, 1000).startswith("\n[…]\n")
+
+
+@pytest.mark.parametrize(
+    "whole, told, lines, rest",
+    [
+        ("one\ntwo\nthree", "one\ntwo\n", 2, "three"),
+        ("one\n", "one\n", 1, ""),
+        ("one", "", 0, "one"),
+        ("reply\n", "what a script said\n", 1, "reply\n"),
+        ("reply", "what\na script\nsaid\n", 3, "reply"),
+        ("a\n" * 35_000 + "b\nc", "a\nb\n", 90_000, "c"),
+        ("a\n" * 35_000, "b\n", 90_000, "\n[…]\n" + "a\n" * 500),
+    ],
+)
+def test_what_comes_after_that_which_was_told(whole: str, told: str, lines: int, rest: str) -> None:
+    assert _rest(whole, told, lines, kept=False) == rest
+
+
+KEY = ["-----BEGIN RSA PRIVATE KEY-----", *["SECRET" * 10] * 20, "-----END RSA PRIVATE KEY-----"]
+
+
+async def test_secrets_are_not_heard_and_change_nothing_of_the_rest(tmp_path: Path) -> None:
+    """Also not the half of a key that has been said by the first look."""
+    app = Acron(str(tmp_path / "jobs.json"))
+    first, then = "\n".join(KEY[:9]), "\n".join(KEY[9:])
+    script = f"echo 'token=SECRET\n{first}'; sleep 0.5; echo '{then}\ntea'; sleep 0.5; echo end"
+    async with app:
+        await app.add("every 1h", Command(script), id="job")
+        run = await app.run_now("job")
+        said = [text async for text in app.follow(run.id)]
+        assert (await app.get_run(run.id)).output == "token=***\n***\ntea\nend\n"
+    assert said == ["token=***\n", "***\ntea\n", "end\n"]
+
+
+async def test_nor_do_those_of_a_long_output(tmp_path: Path) -> None:
+    app = Acron(str(tmp_path / "jobs.json"))
+    key = "\n".join(KEY)
+    async with app:
+        script = f"echo '{key}'; seq 1 20000; sleep 0.5; seq 1 100"
+        await app.add("every 1h", Command(script), id="job")
+        run = await app.run_now("job")
+        said = "".join([text async for text in app.follow(run.id)])
+        assert said == await app.output(run.id)
+    numbers = "".join(f"{n}\n" for n in (*range(1, 20001), *range(1, 101)))
+    assert said == f"***\n{numbers}"
 
 
 async def test_a_disk_that_takes_no_live_file_stops_no_run(

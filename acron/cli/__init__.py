@@ -73,7 +73,10 @@ def _verb(args: Sequence[str]) -> str | None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Do what ``args`` (default: the process's) say; the exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started us has closed it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):  # what the terminal cannot show is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if args is None else args)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 
 from acron.cli.base import Json, Ref, Usage, verb
+from acron.cli.calendar import instant
 from acron.cli.render import color, many, note, print_json
 from acron.cli.runs import has_taker, must_run_here
 from acron.model import RunState
@@ -45,10 +45,10 @@ def backfill(
 
     async def begin(app: Acron) -> tuple[Job, Backfill, bool]:
         job = await app.get(ref)
-        window = [_instant(text, job.tz) for text in (since, until)]
-        if window[1] <= window[0]:
+        first, end = instant(since, job.tz, "--since"), instant(until, job.tz, "--until")
+        if end <= first:
             raise Usage("--until must be later than --since")
-        begun = await app.backfill(job.id, *window, rate=rate, again=again)
+        begun = await app.backfill(job.id, first, end, rate=rate, again=again)
         return job, begun, await has_taker(app, job)
 
     async def wait(app: Acron) -> Counter[str]:
@@ -56,7 +56,7 @@ def backfill(
             must_run_here(app, job)
         return await _watch(app, begun, here=not taken)
 
-    if rate <= 0:
+    if not 0 < rate < inf:
         raise Usage("--rate is a number of starts a second, more than 0")
     job, begun, taken = target.do(begin)
     states: Counter[str] = Counter()
@@ -69,14 +69,6 @@ def backfill(
     _report(begun, states, as_json=as_json)
     if any(state != RunState.SUCCEEDED for state in states):
         raise typer.Exit(1)
-
-
-def _instant(text: str, tz: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise Usage(f"{text[:80]!r} is no instant; write 2026-12-01T09:00") from None
-    return (found if found.tzinfo else found.replace(tzinfo=ZoneInfo(tz))).astimezone(UTC)
 
 
 async def _watch(app: Acron, begun: Backfill, *, here: bool) -> Counter[str]:

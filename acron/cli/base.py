@@ -12,6 +12,7 @@ from acron.cli.target import Target
 from acron.errors import AcronError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
 
 F = TypeVar("F", bound="Callable[..., None]")
@@ -53,6 +54,18 @@ class Usage(AcronError):
 
     exit_code = 2
     ctx: typer.Context | None = None
+
+
+def listening(address: str) -> socket.socket:
+    """A socket at ``[HOST:]PORT``. Raises Usage, and ConfigError where nobody can listen."""
+    from acron.web import listen  # noqa: PLC0415 (few verbs serve)
+
+    try:
+        return listen(address)
+    except AcronError:
+        raise  # some are ValueErrors, too
+    except ValueError as error:
+        raise Usage(str(error)) from None
 
 
 def option(kind: Any, flag: str, metavar: str | None, text: str, *, hidden: bool = False) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
@@ -71,7 +71,8 @@ def next_(
     """Print the next instants of a schedule or a job."""
     app = target.acron()
     now = SystemClock().now()
-    job, trouble = _find(app, what) if target.app or _has_store(app) else (None, None)
+    look = target.app is not None or _may_be_known(app, what, now)
+    job, trouble = _find(app, what) if look else (None, None)
     place = zone_name(tz) if tz else job.tz if job else app.tz
     since = now if start is None else instant(start, place)
     if job is not None:
@@ -92,10 +93,17 @@ def next_(
         note(f"no instant to come: {job.id} is {job.state}" if job else "no instant to come")
 
 
-def _has_store(app: Acron) -> bool:
-    """Whether there is a store to look into: a question about a text must not create one."""
-    path = Path(open_store(store_url(app.settings), app.home).address)
-    return path.exists() or path.with_suffix(".journal").exists()
+def _may_be_known(app: Acron, what: str, now: datetime) -> bool:
+    """Whether to look for a job into the store: a question about a text must not create one, nor
+    wait for one on a server."""
+    path = Path(open_store(store_url(app.settings), app.home).address.removeprefix("sqlite:///"))
+    if path.is_absolute():
+        return path.exists() or path.with_suffix(".journal").exists()
+    try:
+        parse(what, tz=app.tz, now=now, calendars=CALENDARS)
+    except ScheduleError:
+        return True
+    return False
 
 
 def _find(app: Acron, ref: str) -> tuple[Job | None, StoreError | None]:
@@ -131,13 +139,17 @@ def zone_name(name: str) -> str:
         raise ConfigError(message, where="--tz") from None
 
 
-def instant(text: str, place: str) -> datetime:
+def instant(text: str, place: str, option: str = "--from") -> datetime:
     """An ISO 8601 text; without an offset it is on the wall clock of ``place``."""
     try:
         found = datetime.fromisoformat(text)
         if found.tzinfo is None:
             found = found.replace(tzinfo=ZoneInfo(place))
-        return found.astimezone(UTC)
+        found = found.astimezone(UTC)
     except (ValueError, OverflowError):
-        message = f"--from {text[:80]!r} is no instant; write 2026-12-01T09:00+01:00"
+        message = f"{option} {text[:80]!r} is no instant; write 2026-12-01T09:00+01:00"
         raise Usage(message) from None
+    if found.year in {MINYEAR, MAXYEAR}:  # at whose ends some clocks have no reading
+        message = f"{option} {text!r} is not within the years {MINYEAR + 1} to {MAXYEAR - 1}"
+        raise Usage(message)
+    return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+import signal
+from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,37 +16,84 @@ from acron.cli.render import print_json
 from acron.testing.simulation import play, shrink, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from acron.testing.simulation import Script
 
+    #: What was seen in some seeds, and what was broken in which.
+    _Played = tuple[Counter[str], dict[int, tuple[str, ...]]]
+
 #: Seeds handed to a process at once.
-_CHUNK = 50
+_CHUNK = 20
+#: How many such hands are full, at most.
+_AHEAD = 200
 
 
 def tell(seeds: int, *, as_json: bool) -> None:
-    """Play the seeds from 0 on, and say what struck, what was reached, what broke."""
+    """Play the seeds from 0 on, and say what struck, what was reached, what broke. Ctrl-C ends
+    it: then it says so of those that were played."""
     seen: Counter[str] = Counter()
     broken: dict[int, tuple[str, ...]] = {}
-    starts = range(0, seeds, _CHUNK)
-    spawn = get_context("spawn")
+    played, stopped = 0, False
     with (
-        ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool,
+        _stopped_whole(),
+        ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _be_deaf) as pool,
         typer.progressbar(length=seeds, label="seeds", hidden=as_json) as bar,
     ):
-        for part, failed in pool.map(_some, starts, repeat(seeds)):
-            seen += part
-            broken |= failed
-            bar.update(min(_CHUNK, seeds - bar.pos))
+        try:
+            for part, failed in _played(pool, seeds):
+                seen += part
+                broken |= failed
+                played = min(played + _CHUNK, seeds)
+                bar.update(played - bar.pos)
+        except BaseException as error:
+            for worker in active_children():  # else what they have begun is waited for
+                worker.terminate()
+            stopped = isinstance(error, KeyboardInterrupt)
+            if not stopped:
+                raise
     if as_json:
-        print_json({"seeds": seeds, "seen": dict(sorted(seen.items())), "broken": broken})
+        print_json({"seeds": played, "seen": dict(sorted(seen.items())), "broken": broken})
     else:
-        _print(seeds, seen, broken)
+        _print(played, seen, broken)
+    if stopped:
+        raise KeyboardInterrupt
     if broken:
         raise typer.Exit(1)
 
 
-def _some(start: int, end: int) -> tuple[Counter[str], dict[int, tuple[str, ...]]]:
+def _played(pool: ProcessPoolExecutor, seeds: int) -> Iterator[_Played]:
+    """In their order. Not all are handed in at once: what waits would have to be cancelled."""
+    begun: deque[Future[_Played]] = deque()
+    for start in range(0, seeds, _CHUNK):
+        begun.append(pool.submit(_some, start, seeds))
+        if len(begun) > _AHEAD:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+@contextmanager
+def _stopped_whole() -> Iterator[None]:
+    """SIGTERM stops us by an exception: else the pool's processes would be left behind."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _be_deaf() -> None:
+    """Ctrl-C reaches all processes of a terminal; that it was pressed, one tells."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _some(start: int, end: int) -> _Played:
     seen: Counter[str] = Counter()
     broken: dict[int, tuple[str, ...]] = {}
     for seed in range(start, min(start + _CHUNK, end)):

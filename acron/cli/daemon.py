@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import sys
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from acron.cli.base import Json, verb
+from acron.cli.base import Json, Usage, listening, verb
 from acron.cli.logs import line, logging_to_stderr, print_lines
 from acron.cli.render import color, countdown, iso, local, many, print_json, span, table
 from acron.cli.target import at_once, on_a_loop
@@ -48,6 +49,8 @@ def run(
     ] = None,
 ) -> None:
     """Fire jobs until SIGINT or SIGTERM; then drain. A second signal ends at once."""
+    if until_idle is not None and not isfinite(until_idle):
+        raise Usage("--until-idle is a number of seconds")
     app = target.acron()
     hint = f'{target.command} add "every 1m" --command "date"'
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -60,9 +63,9 @@ def run(
 async def _run(app: Acron, viewer: Viewer, until_idle: float | None, address: str | None) -> None:
     """Run the app, and the view beside it: the view cannot stop the app."""
     if address is not None:
-        from acron.web import listen, serving, site  # noqa: PLC0415 (an extra)
+        from acron.web import serving, site  # noqa: PLC0415 (an extra)
 
-        async with serving(site(app), listen(address)):
+        async with serving(site(app), listening(address)):
             return await _run(app, viewer, until_idle, None)
     view = asyncio.create_task(viewer(app, app.events()))
     try:

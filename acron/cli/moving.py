@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from acron.cli.base import Json, Tz, Usage, verb
+from acron.cli.calendar import zone_name
 from acron.cli.render import does, note, print_json
 from acron.errors import AcronError
 from acron.text import one_line
@@ -75,8 +76,14 @@ def _written(file: str) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     path = Path(file)
+    if not path.name:
+        raise Usage(f"{file!r} names no file")
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
+        if path.exists() and not path.is_file():  # a pipe, a device: not ours to replace
+            with path.open("wb") as out:
+                yield out
+            return
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             yield out
             out.flush()
@@ -122,12 +129,13 @@ def import_(
     """Read jobs from an export, a jobs.json, a crontab or an APScheduler 3 store."""
     from acron.moving import Report  # noqa: PLC0415
 
+    zone = None if tz is None else zone_name(tz)
     source = _source(file, crontab=crontab, system=system, apscheduler=apscheduler, trust=trust)
     report = Report()
 
     async def work(app: Acron) -> list[tuple[str, Job]]:
-        if tz is not None:
-            app.tz = tz
+        if zone is not None:
+            app.tz = zone
         return await _import(app, source, report, on_conflict, dry_run=dry_run)
 
     try:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, like r12.")]
 
+#: The highest ``--limit``.
+MOST = 10_000_000
+
 
 @verb("run-now")
 def run_now(
@@ -133,7 +136,7 @@ def runs(
     ] = None,
     state: Annotated[RunState | None, typer.Option(help="In this state only.")] = None,
     skips: Annotated[bool, typer.Option("--skips", help="Also what did not run.")] = False,  # noqa: FBT002
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="At most so many.")] = 100,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Print the ledger, newest first: what ran, and with --skips what did not and why."""
@@ -198,14 +201,11 @@ def output(
 
 
 async def _print_as_it_comes(texts: AsyncIterator[str]) -> None:
-    """Whole lines, so that no secret is cut in two and shown."""
-    waiting = ""
+    text = "\n"
     async for text in texts:
-        lines, newline, waiting = (waiting + text).rpartition("\n")
-        if newline:
-            typer.echo(many_lines(lines))
-    if waiting:
-        typer.echo(many_lines(waiting))
+        typer.echo(many_lines(text), nl=False)
+    if not text.endswith("\n"):
+        typer.echo()
 
 
 def _print_output(run: Run, said: str) -> None:
@@ -230,7 +230,7 @@ def deliveries(
         ),
     ] = None,
     state: Annotated[DeliveryState | None, typer.Option(help="In this state only.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Of at most so many runs.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Of at most so many runs.")] = 100,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Tell what was sent to whom, newest first; or send it to one target once more."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acron.cli.base import verb
-from acron.cli.logs import logging_to_stderr
+from acron.cli.base import listening, verb
+from acron.cli.target import on_a_loop
+from acron.process import until_signal
 from acron.text import one_line
 
 if TYPE_CHECKING:
@@ -27,20 +26,19 @@ def serve(
     ],
 ) -> None:
     """Tell over HTTP whether jobs fire, and fire none: for a store whose jobs others fire."""
-    with logging_to_stderr(logging.WARNING):
-        asyncio.run(_serve(target.acron(), address))
+    on_a_loop(_serve(target.acron(), address))
 
 
 async def _serve(app: Acron, address: str) -> None:
-    from acron.web import listen, serving, site  # noqa: PLC0415 (an extra)
+    from acron.web import serving, site  # noqa: PLC0415 (an extra)
 
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    at = listen(address, where="serve")
-    async with serving(site(app, fires=False), at), app.attached():
-        host, port = at.getsockname()[:2]
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        store = one_line(app.store.address)
-        typer.echo(f"http://{shown}/healthz tells whether the jobs of {store} are fired")
-        await stopped.wait()
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 (a coroutine that is run by a task)
+    with until_signal(task.cancel) as stop:
+        at = listening(address)
+        async with serving(site(app, fires=False), at), app.attached():
+            host, port = at.getsockname()[:2]
+            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            store = one_line(app.store.address)
+            typer.echo(f"http://{shown}/healthz tells whether the jobs of {store} are fired")
+            await stop.wait()

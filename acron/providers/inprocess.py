@@ -26,7 +26,7 @@ RESOLUTION = 0.001
 class InProcessCronScheduler(CronScheduler):
     """Ticks when an instant is due, when a job changes, and at least every ``interval`` seconds.
 
-    Whatever a tick raises is logged and survived; after it the loop pauses for 1 s, then twice
+    Whatever a tick raises is survived; after it the loop pauses for 1 s, then twice
     as long each time it fails again, never longer than ``interval``. Setting ``stop_event`` ends
     every wait at once. A tick in progress is a store's transaction and is left to end, for at
     most 5 s; then it is cancelled. Cancelling ``start`` cancels such a tick at once.
@@ -62,7 +62,7 @@ class InProcessCronScheduler(CronScheduler):
 
 
 class _TickLoop:
-    """The loop, and whether it is inside a tick just now."""
+    """The loop, and whether it is inside a tick, or has left one that failed."""
 
     __slots__ = ("_firing", "_interval", "_stop", "in_tick")
 
@@ -87,9 +87,12 @@ class _TickLoop:
                     raise
                 pause = min(FIRST_PAUSE * 2 ** min(failures, 30), self._interval)
                 failures += 1
+                # Of a tick that failed the runtime has told already.
+                level = logging.DEBUG if self.in_tick else logging.ERROR
+                self.in_tick = False
                 # The error's text is other people's: no secret or forged line may get into a log.
                 why = one_line(text_of(error))
-                logger.error("tick failed: %s; the next one in %g s", why, pause)  # noqa: TRY400
+                logger.log(level, "failed: %s; the next tick in %g s", why, pause)
                 if not self._ending(task):
                     await asyncio.sleep(pause)
 
@@ -99,10 +102,9 @@ class _TickLoop:
 
     async def _tick(self) -> int:
         self.in_tick = True
-        try:
-            return await self._firing.tick()
-        finally:
-            self.in_tick = False
+        started = await self._firing.tick()
+        self.in_tick = False
+        return started
 
     async def _wait(self, started: int) -> None:
         """Until the next due instant, a change, or ``interval`` seconds have passed."""

@@ -219,9 +219,12 @@ class _Session:
 
     async def _tick(self) -> None:
         if not self._stop.is_set():
-            await self._contained(self._firing.tick(), "a tick")
+            # Of one that failed the runtime has told already.
+            await self._contained(self._firing.tick(), "a tick", logging.DEBUG)
 
-    async def _contained(self, work: Coroutine[Any, Any, object], what: str) -> bool:
+    async def _contained(
+        self, work: Coroutine[Any, Any, object], what: str, level: int = logging.ERROR
+    ) -> bool:
         """Do it; what the store, or people's code in it, raises does not end the session."""
         try:
             await work
@@ -230,7 +233,7 @@ class _Session:
         except BaseException as error:
             if meant_for_us(error):
                 raise
-            log.error("%s failed: %s", what, one_line(text_of(error)))  # noqa: TRY400
+            log.log(level, "%s failed: %s", what, one_line(text_of(error)))
             return False
         return True
 

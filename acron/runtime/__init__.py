@@ -12,8 +12,6 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from acron.events import Progressed
 from acron.model import RunState
 from acron.runtime import fire, outside
@@ -119,7 +117,8 @@ class Runtime:
 
     @property
     def can_run(self) -> Collection[str]:
-        return self.standing.can_run
+        """Asked anew each time."""
+        return self.standing.ask()
 
     def action_of(self, job: Job) -> Action:
         return self._actions[job.action.kind]
@@ -188,7 +187,7 @@ class Runtime:
     # --- Firing ---
 
     async def due_in(self) -> float | None:
-        due = await self.store.next_due(self._looked_at, self.can_run)
+        due = await self.store.next_due(self._looked_at, self.standing.offered)
         return None if due is None else max(0.0, (due - self.clock.now()).total_seconds())
 
     async def tick(self) -> int:
@@ -223,6 +222,7 @@ class Runtime:
         if self.pulse.watch_clock():
             self._serve_anew()
             self._looked_at = min(self._looked_at, self.clock.now())
+            self.deliverer.clock_moved()
         async with self._claiming:
             return await fire.fire_due(self, only=only, late=late, taken=taken)
 
@@ -260,25 +260,24 @@ class Runtime:
         """What this node says of itself now."""
         return self.pulse.node
 
-    def _describe(self, node: Node) -> Node:
-        return replace(
-            node,
-            provider=self._supervisor.provider.name if self._triggered else "",
-            provider_note=self._supervisor.note,
-            zones=self.rules.known,
-            stood_down=self.standing.why,
-            drain_requested=self.standing.drain_requested,
-            draining=self.draining,
-            running=len(self.attempts),
-            abandoned=(
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "provider": self._supervisor.provider.name if self._triggered else "",
+            "provider_note": self._supervisor.note,
+            "zones": self.rules.known,
+            "stood_down": self.standing.why,
+            "drain_requested": self.standing.drain_requested,
+            "draining": self.draining,
+            "running": len(self.attempts),
+            "abandoned": (
                 *self.attempts.abandoned,
                 *self.threads.abandoned,
                 *self.disk.abandoned,
                 *self.deliverer.abandoned,
                 *self.hooks.abandoned,
             ),
-            offers=tuple(sorted(self.can_run)),
-        )
+            "offers": self.standing.offers,
+        }
 
     async def start(self, *, trigger: bool = True) -> None:
         """Settle what the dead left, beat, then let the provider pull the trigger; without

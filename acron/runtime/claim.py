@@ -158,7 +158,8 @@ class Decider:
             why = one_line(text_of(error))
             log.error("job %s: no next instant can be computed: %s", job.id, why)  # noqa: TRY400
             return Decision(replace(job, error=why))
-        if due.instant is None:
+        if due.instant is None or due.instant == job.last_fire_at:
+            # It has run, by a clock that an edit since then did not believe.
             return Decision(_advanced(job, schedule, due), skips=due.skips)
         policy, now = job.policy, self._now
         if policy.repeat is not None and job.fired >= policy.repeat:

@@ -76,6 +76,10 @@ class Deliverer:
         """Sends that were given up and would not end."""
         return self._sender.abandoned
 
+    def is_at(self, run_id: str) -> bool:
+        """Whether something of that run is being sent, or waits to be."""
+        return run_id in self._open
+
     async def deliver(self, job: Job, run: Run, *, adopted: bool = False) -> Run:
         """Send what is pending and due, each target on its own; the run with what came of it.
 
@@ -92,6 +96,7 @@ class Deliverer:
                     if adopted and self._adapter(one.target) is None:
                         continue
                     if not self._later(job, outbox, one):
+                        outbox.due.discard(one.target)
                         outbox.sending.add(one.target)
                         sends.create_task(self._one(job, outbox, one, _begun(one)))
         finally:
@@ -113,8 +118,7 @@ class Deliverer:
         outbox = self._open.setdefault(run.id, Outbox(self._rt.store, run, self._rt.pulse.trouble))
         if told.target in outbox.sending:
             raise under_way(run, told)
-        if timer := outbox.timers.pop(told.target, None):
-            timer.cancel()
+        outbox.stop_waiting(told.target)
         if told.state == "pending":
             await outbox.mark(told, Delivery(told.target))
             return await self.deliver(job, outbox.run)
@@ -167,23 +171,30 @@ class Deliverer:
         return one_line(f"no adapter here for {shown(told.target)!r}; there are: {known}")
 
     def _later(self, job: Job, outbox: Outbox, delivery: Delivery) -> bool:
-        """Whether this one must wait; then it is tried again at its time."""
+        """Whether this one must wait; then it is tried again at its time. That is told by the wall
+        clock for whoever comes after us, but the wait is not: the clock may be put back."""
         at, target = delivery.retry_at, delivery.target
         wait = 0.0 if at is None else (at - self._rt.clock.now()).total_seconds()
-        if wait <= 0 or target in outbox.waited:
-            outbox.waited.discard(target)
+        if not 0 < wait <= PATIENCE or target in outbox.due:
             return False
         if not self._closed and target not in outbox.timers:
 
             def wake() -> None:
-                del outbox.timers[target]
-                outbox.waited.add(target)
+                outbox.due.add(target)
                 again = fire.deliver(self._rt, job, outbox.run)
                 self._do(again, f"deliver {outbox.run.id}")
 
             self._open[outbox.run.id] = outbox
-            outbox.timers[target] = asyncio.get_running_loop().call_later(wait, wake)
+            outbox.wait(target, wait, wake)
         return True
+
+    def clock_moved(self) -> None:
+        """What waits by a clock that was behind waits no longer than until its time."""
+        now = self._rt.clock.now()
+        for outbox in list(self._open.values()):
+            for one in outbox.run.deliveries:
+                if one.retry_at is not None:
+                    outbox.wait_no_longer(one.target, (one.retry_at - now).total_seconds())
 
     async def _one(self, job: Job, outbox: Outbox, old: Delivery, begun: Delivery) -> bool:
         """Send to one target: ``begun`` is marked before, and what came of it after. False, and

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from acron.contain import text_of
 from acron.model import OUTPUT_LIMIT
 from acron.runtime.oldfiles import Old, forget
-from acron.text import cut, many_lines, one_line, redact, safe_name, where_left_out
+from acron.text import cut, many_lines, one_line, redact, safe_name, where_left_out, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,9 @@ PATIENCE = 30.0
 #: The file of an output that is too long for the row, and how many characters it takes of one.
 WHOLE = "output.txt"
 LARGEST_OUTPUT = 8 * 1024 * 1024
+
+#: Seconds between two looks for old files.
+_REST, _LONGEST_REST = 3600.0, 86_400.0
 
 #: What is redacted at once, in a thread and on the loop: nobody else is held up for longer.
 _BLOCK = 64 * 1024
@@ -61,6 +64,7 @@ class Files:
         self._root = root
         self._threads = threads
         self._forgot = ""  # the folder that the last step of forgetting came to
+        self._rest = _REST / 2
 
     async def paths(self, run: Run) -> tuple[Path, ...]:
         """The files of an ended run that are here: it may have run on another machine."""
@@ -83,17 +87,19 @@ class Files:
             faults = [f"its files: {why}"] if outcome.files else []
             return _told(outcome, (), faults, why if _is_long(outcome) else "")
 
-    async def forget(self, before: datetime, keep: int) -> bool:
-        """Remove a bounded number of old output files; whether there may be more of them.
+    async def forget(self, before: datetime, keep: int) -> float:
+        """Remove a bounded number of old output files; seconds until there may be more of them:
+        an hour after some have gone, then ever longer, up to a day.
 
         Raises OSError, and TimeoutError when the disk hangs; the next call begins anew.
         """
         after, self._forgot = self._forgot, ""
         async with asyncio.timeout(PATIENCE):
             output, old = self._root / "output", Old(before, keep)
-            goes_on, _ = await self._threads.run(forget, output, old, after, label="old files")
+            goes_on, gone = await self._threads.run(forget, output, old, after, label="old files")
         self._forgot = goes_on or ""
-        return goes_on is not None
+        self._rest = _REST if gone else min(2 * self._rest, _LONGEST_REST)
+        return self._rest if goes_on is None else 0.0
 
 
 def folder_of(root: Path, run: Run) -> Path:
@@ -168,10 +174,7 @@ def _blocks(source: TextIO) -> Iterator[str]:
     block = ""
     while data := source.read(_BLOCK):
         block += data
-        end = block.rfind("\n") + 1
-        opened = block.rfind("-----BEGIN", 0, end)
-        if opened >= 0 and "-----END" not in block[opened:end]:
-            end = opened
+        end = whole_lines(block)
         if not end and len(block) < 4 * _BLOCK:
             continue
         yield block[: end or len(block)]

@@ -10,7 +10,7 @@ from acron.contain import meant_for_us
 from acron.events import Delivered, Finished, Skipped, Started
 from acron.model import Decision, Job, Outcome, Run, RunState
 from acron.runtime.claim import Decider
-from acron.runtime.run import Attempt, contain, failed
+from acron.runtime.run import Attempt, contain, current_attempt, failed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -63,10 +63,14 @@ def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
     jobs owes a further instant already, or perhaps another run of its backfill."""
     if len(decisions) >= room:
         return True
-    if any(run.batch is not None for decision in decisions for run in decision.runs):
-        return True
-    dues = (decision.job.due_at for decision in decisions if decision.job is not None)
-    return any(due is not None and due <= now for due in dues)
+    for decision in decisions:
+        due = None if decision.job is None else decision.job.due_at
+        if due is not None and due <= now:
+            return True
+        for run in decision.runs:
+            if run.batch is not None:
+                return True
+    return False
 
 
 async def claim(
@@ -127,7 +131,7 @@ async def run_one_job(rt: Runtime, attempt: Attempt) -> None:
         if outcome.output or outcome.files:
             outcome = await rt.files.keep(attempt.run, outcome)
         if outcome.error is None:
-            rt.recorder.record(attempt, outcome, rt.clock.now())
+            await record(rt, attempt, outcome)
         else:
             await conclude(rt, attempt, outcome)
     except BaseException as error:
@@ -149,7 +153,17 @@ async def conclude(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
     tried again, the job may want to judge."""
     if attempt.job.policy.retry is not None:
         outcome = await rt.hooks.judged(attempt, outcome)
-    rt.recorder.record(attempt, outcome, rt.clock.now())
+    await record(rt, attempt, outcome)
+
+
+async def record(rt: Runtime, attempt: Attempt, outcome: Outcome) -> None:
+    """Have the end written: with others, in one commit. Where a store never waits, and no other
+    run could end now, that is at once."""
+    if rt.store.at_once and len(rt.attempts) == 1:
+        current_attempt.set(None)  # who is told of it is no part of the run
+        await rt.recorder.record_now(attempt, outcome, rt.clock.now())
+    else:
+        rt.recorder.record(attempt, outcome, rt.clock.now())
 
 
 def recorded(rt: Runtime, attempt: Attempt, decision: Decision | None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from acron import incidents
 from acron.contain import meant_for_us
 from acron.model import Decision, End, Outcome, RunState
+from acron.runtime.fire import deliver
 from acron.runtime.outside import sweep
 from acron.runtime.record import settle
 
@@ -33,7 +34,8 @@ CALM = 0.01
 TOLD_WITHIN, REST = 30.0, 4.0
 #: Seconds by which a job must be overdue, at least, to count as absent.
 ABSENT_AFTER = 120.0
-#: Overdue jobs that are looked at; where more are, that many incidents say enough.
+#: Overdue jobs, and runs with something unsent, that are looked at; where more are, that many
+#: incidents say enough.
 OVERDUE_LIMIT = 1000
 #: Seconds to wait after a step that failed.
 PAUSE = 1.0
@@ -154,8 +156,9 @@ class Upkeep:
         self._age = timedelta(days=days)
         self._keep_runs = keep_runs
         self._pruned_at = float("-inf")
-        self._old_files = False  # there may be some
+        self._files_at = float("-inf")  # when there may be old ones
         self._orphans: frozenset[str] = frozenset()
+        self._unsent: frozenset[str] = frozenset()
         self._untold = False  # there may be incidents that a dead process has told nobody of
         self._overdue: frozenset[tuple[str, datetime | None]] = frozenset()
 
@@ -166,6 +169,7 @@ class Upkeep:
         await rt.pulse.beat(force=True)
         await rt.recover()
         await self._settle_orphans()
+        await self._send_forgotten()
         await self._note_absent()
         rt.alerter.try_again()
         if rt.armed_outside:  # then this look at the store is what a clean tick is elsewhere
@@ -180,12 +184,12 @@ class Upkeep:
         before = rt.clock.now() - self._age
         if rt.clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL:
             self._pruned_at = rt.clock.monotonic()
-            self._untold = self._old_files = True
+            self._untold = True
             await rt.rules.look()
             await rt.store.prune(before, self._keep_runs)
-        if self._old_files:
-            self._old_files = False  # what fails waits for the next hour
-            self._old_files = await rt.files.forget(before, self._keep_runs)
+        if (now := rt.clock.monotonic()) >= self._files_at:
+            self._files_at = now + PRUNE_INTERVAL  # when it fails
+            self._files_at = now + await rt.files.forget(before, self._keep_runs)
 
     async def _settle_orphans(self) -> None:
         """Runs that are ours in the store and that nobody here runs: a claim whose answer was
@@ -207,6 +211,19 @@ class Upkeep:
             if decision is not None:
                 rt.alerter.noticed(decision.job)
         rt.wake()
+
+    async def _send_forgotten(self) -> None:
+        """What is ours to send and nobody here sends, seen at two looks in a row: the store took
+        it over from a dead process for us, and its answer was lost."""
+        rt = self._rt
+        runs = await rt.store.deliveries("pending", OVERDUE_LIMIT)
+        ours = [run for run in runs if run.node == rt.node_id and not rt.deliverer.is_at(run.id)]
+        again = [run for run in ours if run.id in self._unsent]
+        self._unsent = frozenset(run.id for run in ours)
+        for run in again:
+            job = await rt.store.get(run.job_id)
+            if job is not None:
+                rt.tasks.do(deliver(rt, job, run, adopted=True), f"deliver {run.id}")
 
     async def _note_absent(self) -> None:
         """Jobs that should have fired long ago, at two looks in a row, and neither wait for a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from acron.errors import StoreError
 from acron.targets import expand, shown
@@ -20,10 +20,16 @@ log = logging.getLogger("acron.deliver")
 _LONGEST_WAIT = 5.0
 
 
+class _Timer(NamedTuple):
+    at: float  # of the loop's time
+    handle: asyncio.TimerHandle
+    then: Callable[[], None]
+
+
 class Outbox:
     """The deliveries of ``run``, by target: ``sending`` are under way, ``timers`` are of those
-    that wait to be tried again, ``waited`` have, even if a clock that was set back since then says
-    that they have not. It lives as long as there is one of the first two.
+    that wait to be tried again, and ``due`` those that have. It lives as long as there is one of
+    the former.
 
     Each is marked alone: another process may be sending to another target of the same run."""
 
@@ -35,8 +41,8 @@ class Outbox:
         self._lock = asyncio.Lock()
         self.run = run
         self.sending: set[str] = set()
-        self.timers: dict[str, asyncio.TimerHandle] = {}
-        self.waited: set[str] = set()
+        self.timers: dict[str, _Timer] = {}
+        self.due: set[str] = set()
 
     async def expand(self, origin: str | None, homes: Mapping[str, str]) -> None:
         """Give each place a delivery of its own, before anything is sent: a crash in between
@@ -74,7 +80,28 @@ class Outbox:
                 self.run = kept
             return kept is not None
 
+    def wait(self, target: str, seconds: float, then: Callable[[], None]) -> None:
+        """Call ``then`` in so many seconds."""
+
+        def wake() -> None:
+            del self.timers[target]
+            then()
+
+        loop = asyncio.get_running_loop()
+        at = loop.time() + seconds
+        self.timers[target] = _Timer(at, loop.call_at(at, wake), then)
+
+    def wait_no_longer(self, target: str, seconds: float) -> None:
+        """What waits for ``target`` is to be called in so many seconds, or sooner."""
+        timer = self.timers.get(target)
+        if timer and timer.at > asyncio.get_running_loop().time() + seconds:
+            self.stop_waiting(target)
+            self.wait(target, max(seconds, 0.0), timer.then)
+
+    def stop_waiting(self, target: str) -> None:
+        if timer := self.timers.pop(target, None):
+            timer.handle.cancel()
+
     def close(self) -> None:
-        for timer in self.timers.values():
-            timer.cancel()
-        self.timers.clear()
+        for target in list(self.timers):
+            self.stop_waiting(target)

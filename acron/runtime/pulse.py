@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -31,7 +31,7 @@ BEAT_INTERVAL = 1.0
 class Pulse:
     """Beats: a heartbeat on every tick, a success mark on a clean one, the last error kept.
 
-    ``describe`` adds to the node's record what only the runtime knows. ``serving_since`` is when
+    ``describe`` gives what only the runtime knows of the node. ``serving_since`` is when
     acron began to serve without a break: a machine that slept, or a clock that was set, is one.
     ``sent`` is what the store was told last; any thread may read it.
     """
@@ -42,14 +42,17 @@ class Pulse:
         clock: Clock,
         events: Events,
         node: Node,
-        describe: Callable[[Node], Node],
+        describe: Callable[[], dict[str, Any]],
     ) -> None:
         self.serving_since = node.started_at
         self.sent = node
         self._store = store
         self._clock = clock
         self._events = events
-        self._node = node
+        self._began = node
+        self._heartbeat_at = node.heartbeat_at
+        self._success_at = node.last_success_at
+        self._last_error = node.last_error
         self._describe = describe
         self._beat_at = float("-inf")
         self._beating = asyncio.Lock()
@@ -58,7 +61,13 @@ class Pulse:
     @property
     def node(self) -> Node:
         """What this node says of itself now."""
-        return self._describe(self._node)
+        return replace(
+            self._began,
+            heartbeat_at=self._heartbeat_at,
+            last_success_at=self._success_at,
+            last_error=self._last_error,
+            **self._describe(),
+        )
 
     @property
     def beats_now(self) -> bool:
@@ -72,24 +81,26 @@ class Pulse:
             return
         self._beat_at = self._clock.monotonic()
         async with self._beating:  # an older one must not come after a newer one
-            self._node = replace(self._node, heartbeat_at=self._clock.now())
+            self._heartbeat_at = self._clock.now()
             self.sent = self.node
             try:
                 await self._store.beat(self.sent)
             except BaseException as error:
                 if meant_for_us(error):
                     raise
-                self.trouble("heartbeat", error)
+                told = self._last_error or ""
+                if not told.endswith(one_line(text_of(error))):  # what fails the tick fails us too
+                    self.trouble("heartbeat", error)
 
     def success(self) -> None:
         """A tick went through."""
-        self._node = replace(self._node, last_success_at=self._clock.now(), last_error=None)
+        self._success_at, self._last_error = self._clock.now(), None
 
     def trouble(self, what: str, error: BaseException | None) -> None:
         """Something of acron's own failed: log it, keep it for ``status``, go on."""
         text = one_line(what if error is None else f"{what}: {text_of(error)}")
         log.error("%s", text)
-        self._node = replace(self._node, last_error=text)
+        self._last_error = text
         if self._events.wanted:
             self._events.emit(Troubled(self._clock.now(), what, text))
 

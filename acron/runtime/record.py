@@ -71,7 +71,7 @@ def settle(job: Job | None, run: Run, end: End, mint: Callable[[], int]) -> Deci
             recorded_at=end.finished_at,
         )
         if job is not None and run.batch is None:  # a backfill's was not counted
-            job = not_counted(job)
+            job = not_counted(job, outcome.claimed or job)
         return Decision(job, skips=(skip,), dropped=(run.id,))
     if job is None:
         return Decision(None, runs=(ended,))
@@ -191,21 +191,31 @@ class Recorder:
         self._recorded = recorded
         self._attempts: list[Attempt] = []  # that have ended, and their ends beside them
         self._ends: list[End] = []
-        self.writer: asyncio.Task[None] | None = None
+        self.writer: asyncio.Task[Any] | None = None
         self._closed = self._refused = False
 
     def record(self, attempt: Attempt, outcome: Outcome, at: datetime) -> None:
         """Have the end of ``attempt`` written with the next commit, fenced by the claim's token;
         after ``close``, refuse it: the store is closed too, and what lives next settles the run."""
+        if self._add(attempt, outcome, at):
+            self.writer = self._start(self._write(), "acron-recorder")
+
+    async def record_now(self, attempt: Attempt, outcome: Outcome, at: datetime) -> None:
+        """``record``, and write it in the caller's own task, unless there is a writer."""
+        if self._add(attempt, outcome, at):
+            self.writer = asyncio.current_task()
+            await self._write()
+
+    def _add(self, attempt: Attempt, outcome: Outcome, at: datetime) -> bool:
+        """Whether a writer is needed."""
         if self._closed:
             self._refuse(attempt)
-            return
+            return False
         run = attempt.run
         end = End(run_id=run.id, token=run.token, finished_at=at, outcome=outcome)
         self._attempts.append(attempt)
         self._ends.append(end)
-        if self.writer is None:
-            self.writer = self._start(self._write(), "acron-recorder")
+        return self.writer is None
 
     def _refuse(self, attempt: Attempt) -> None:
         if not self._refused:

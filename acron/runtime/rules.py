@@ -49,13 +49,17 @@ class Rules:
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._read = edition()  # by which this process reckons
-        self.known = self._read
+        self._read = ""  # by which this process reckons
+        self.known = ""
         self._work: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Compute anew what a process that reckoned by another edition has left. Nothing waits
         for it: there may be a million jobs."""
+        try:
+            self._read = self.known = await self._edition()
+        except TimeoutError as error:  # no reason not to start: ``look`` asks again
+            self._rt.pulse.trouble("rules of time zones", error)
         nodes = await self._rt.store.nodes()
         others = {one.zones for one in nodes if one.id != self._rt.node_id} - {self.known}
         if others:
@@ -65,13 +69,16 @@ class Rules:
     async def look(self) -> None:
         """Whether the system has other rules by now; if so, take them over. Raises TimeoutError
         when the disk hangs."""
-        async with asyncio.timeout(PATIENCE):
-            found = await self._rt.disk.run(edition, label="rules of time zones")
+        found = await self._edition()
         if found != self._read:
             self._read = found
             forget_zones()
         if self.known != self._read:
             self._begin()
+
+    async def _edition(self) -> str:
+        async with asyncio.timeout(PATIENCE):
+            return await self._rt.disk.run(edition, label="rules of time zones")
 
     def _begin(self) -> None:
         if self._work is None or self._work.done():

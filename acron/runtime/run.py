@@ -188,7 +188,7 @@ async def contain(attempt: Attempt, action_of: Callable[[Job], Action]) -> Outco
         if prepared and not await attempt.ready(context):
             attempt.end()
             _uncancel()
-            return attempt.stopped or IRRELEVANT
+            return attempt.stopped or replace(IRRELEVANT, claimed=job)
         output = await action_of(job).run(job.action, context)
     except BaseException as error:  # noqa: BLE001 (people's code may raise anything)
         attempt.end()

@@ -26,28 +26,38 @@ _ASKED = 50
 
 class Standing:
     """A request to drain, seen; and newer code of the same app, to which this node leaves what
-    the app declares (``declared``, in the words of ``ActionSpec.needs``) while it lives."""
+    the app declares (``declared``, in the words of ``ActionSpec.needs``) while it lives.
+
+    ``offered`` is what the actions offered when they were last asked, but for that; ``offers`` has
+    the same in order.
+    """
 
     def __init__(
         self, rt: Runtime, actions: Mapping[str, Action], declared: frozenset[str]
     ) -> None:
         self.drain_requested = False
         self.why = ""
+        self.offers: tuple[str, ...] = ()
+        self.offered: set[str] = set()
         self._rt = rt
         self._actions = actions
         self._declared = declared
         self._looked_at = float("-inf")
 
-    @property
-    def can_run(self) -> Collection[str]:
-        """What the actions offer, asked anew, but for what is left to others."""
+    def ask(self) -> Collection[str]:
+        """What this node can run: what the actions offer now, but for what is left to others."""
         offered: set[str] = set()
         for name, action in self._actions.items():
             try:
                 offered.update(action.offers())
             except BaseException as error:  # noqa: BLE001 (a stranger's action stops no sibling)
                 self._rt.pulse.trouble(f"action {name} cannot say what it offers", error)
-        return offered - self._declared if self.why else offered
+        if self.why:
+            offered -= self._declared
+        if offered != self.offered:
+            self.offered = offered
+            self.offers = tuple(sorted(offered))
+        return self.offered
 
     async def look_soon(self) -> None:
         """``look``, if the last one is some time ago."""
@@ -58,6 +68,7 @@ class Standing:
         """Read what the store says of the nodes, and stand accordingly."""
         rt = self._rt
         self._looked_at = rt.clock.monotonic()
+        self.ask()
         nodes = await rt.store.nodes()
         own = next((one for one in nodes if one.id == rt.node_id), None)
         asked = own is not None and own.drain_requested and not self.drain_requested
@@ -97,12 +108,12 @@ async def drain_node(store: Store, node_id: str) -> None:
 def newer_code(me: Node, nodes: list[Node]) -> Node | None:
     """The live node with the newest code of this node's app, if that is newer than its own.
     Who tells no version takes no part."""
-    mine = _numbers(me.version)
     others = [one for one in nodes if one.alive and one.app == me.app and one.id != me.id]
-    newest = max(others, key=lambda one: _numbers(one.version), default=None)
-    if newest is None or not mine or _numbers(newest.version) <= mine:
+    mine = _numbers(me.version) if others else ()
+    if not mine:
         return None
-    return newest
+    newest = max(others, key=lambda one: _numbers(one.version))
+    return newest if _numbers(newest.version) > mine else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

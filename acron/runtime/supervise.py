@@ -26,8 +26,6 @@ STOP_TIMEOUT = 5.0
 #: Seconds from a failure to the first question whether the provider is ready again, which doubles
 #: with each that is denied, up to the second.
 FIRST_TRY, LAST_TRY = 1.0, 30.0
-#: Two readings of a clock that differ by no more are the same.
-_SAME = 1e-3
 #: A provider that served for so many seconds has come back for good.
 STEADY = 60.0
 #: The shortest time, in seconds, in which a silent provider is replaced: a busy machine is no
@@ -197,16 +195,11 @@ class Supervisor:
         patience: float,
     ) -> str | None:
         lost = asyncio.create_task(turn.lost.wait(), name="acron-provider-lost")
-        waited = {task, stopping, lost}
+        silent = asyncio.create_task(turn.silence(patience), name="acron-provider-silent")
+        waited = {task, stopping, lost, silent}
         try:
             while True:
-                # One timer a silence, none for each tick: it is looked at when it has run out.
-                left = None if turn.has_armed else max(patience - turn.silent, _SAME)
-                await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                if not task.done() and turn.silent_for(patience - _SAME):
-                    # A loop that was blocked runs this timer before the provider's: a moment.
-                    moment = patience / 50
-                    await asyncio.wait(waited, timeout=moment, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
                 if stopping.done():
                     return None
                 if task in waited and task.done():
@@ -218,10 +211,11 @@ class Supervisor:
                     return why or "returned without having armed"
                 if lost.done():
                     return "lets instants pass, and triggers nothing"
-                if turn.silent_for(patience - _SAME):
+                if silent.done():
                     return f"gave no sign of life for {patience:g} s"
         finally:
             lost.cancel()
+            silent.cancel()
 
     async def _start(self, stop_event: asyncio.Event, turn: Turn, interval: float) -> str | None:
         """``provider.start`` with its failure as a text: nothing it raises may end the loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from acron.abc import Answer, Fired
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from acron.abc import Armed
     from acron.runtime import Runtime
+
+#: Two readings of a clock that differ by no more are the same.
+_SAME = 1e-3
 
 
 class Turn:
@@ -42,9 +46,31 @@ class Turn:
         """Seconds since the last sign of life; a tick that goes on is one: the store's time."""
         return 0.0 if self._ticks else self._rt.clock.monotonic() - self._heard_at
 
-    def silent_for(self, seconds: float) -> bool:
-        """Whether there was none for so long, though one is to be expected."""
-        return not self.has_armed and self.silent >= seconds
+    async def silence(self, patience: float) -> None:
+        """Until there was none for ``patience`` seconds; for ever once it has armed, when none is
+        to be expected. One timer a silence, none for each sign."""
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        timer: asyncio.TimerHandle | None = None
+
+        def look(*, again: bool = False) -> None:
+            nonlocal timer
+            left = patience - self.silent
+            if self.has_armed or over.done():
+                return
+            if left > _SAME:
+                timer = loop.call_later(left, look)
+            elif again:
+                over.set_result(None)
+            else:  # a loop that was blocked runs this timer before the provider's: a moment
+                timer = loop.call_later(patience / 50, partial(look, again=True))
+
+        look()
+        try:
+            await over
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _hear(self) -> None:
         """It used ``Firing``."""
@@ -52,8 +78,7 @@ class Turn:
 
     def triggered(self) -> None:
         """It ticked, or a trigger from outside came in."""
-        self._hear()
-        self._triggered_at = self._heard_at
+        self._heard_at = self._triggered_at = self._rt.clock.monotonic()
 
     def missed(self) -> None:
         """The sweep fired what no trigger came for: once may happen to anybody. To arm again what

@@ -5,12 +5,12 @@ What is far away is no row yet: of a job whose ten minutes have not come up, onl
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-    from datetime import datetime
 
     #: When, the rank and id of the job, and which pending run of it ("" for its own instant).
     Row = tuple[datetime, int, str, str]
@@ -34,6 +34,7 @@ class Queue:
 
     __slots__ = (
         "_far",
+        "_first",
         "_latest",
         "_near",
         "_row_of",
@@ -52,6 +53,7 @@ class Queue:
         self._row_of = row_of
         self._far: dict[int, list[str]] = {}
         self._spans: list[int] = []  # those of ``far``, as a heap
+        self._first: datetime | None = None  # when the first of them begins
         self._near = 0
         self._latest: datetime | None = None  # the instant of the newest row
 
@@ -62,6 +64,8 @@ class Queue:
             if ids is None:
                 self._far[span] = [job_id]
                 heappush(self._spans, span)
+                if self._spans[0] == span:
+                    self._first = _begin(span)
                 return
             if len(ids) < CROWD:
                 ids.append(job_id)
@@ -80,14 +84,16 @@ class Queue:
     def unfold(self, until: datetime | None = None) -> int:
         """Make rows of the ids that are due in the span of ``until`` or before, or else of
         those that may come before the first of ``later``; how many of them were stale."""
+        if until is None and self.later:
+            until = self.later[0][0]
+        first = self._first
+        if first is None or (until is not None and until < first):
+            return 0
         stale, spans = 0, self._spans
         fresh: list[Row] = []
-        while spans:
-            if until is None and self.later:
-                until = self.later[0][0]
-            if until is not None and spans[0] > _span(until):
-                break
+        while first is not None and (until is None or until >= first):
             self._near = span = heappop(spans)
+            self._first = first = _begin(spans[0]) if spans else None
             ids = self._far.pop(span)
             for job_id in set(ids):
                 row = self._row_of(self.needs, job_id)
@@ -159,18 +165,16 @@ class Agenda:
         for queue in self._queues.values():
             if queue.needs in can_run:
                 self.size -= queue.unfold(now)
-                heads.extend(
-                    (heap[0], 2 * len(heads) + place, queue, heap)
-                    for place, heap in enumerate((queue.owed, queue.later))
-                    if heap and heap[0][0] <= now
-                )
-        heapify(heads)
-        if len(heads) == 1:  # nothing to merge
-            _, _, queue, heap = heads[0]
-            while heap and heap[0][0] <= now:
-                self.size -= 1
-                yield queue, heappop(heap)
+                for heap in (queue.owed, queue.later):
+                    if heap and heap[0][0] <= now:
+                        heads.append((heap[0], len(heads), queue, heap))
+        if len(heads) <= 1:  # nothing to merge
+            for _, _, queue, heap in heads:
+                while heap and heap[0][0] <= now:
+                    self.size -= 1
+                    yield queue, heappop(heap)
             return
+        heapify(heads)
         while heads:
             _, place, queue, heap = heads[0]
             self.size -= 1
@@ -223,3 +227,9 @@ class Agenda:
 def _span(instant: datetime) -> int:
     """Which ten minutes since the beginning of the calendar; all instants are UTC."""
     return (instant.toordinal() * 24 + instant.hour) * 6 + instant.minute // 10
+
+
+def _begin(span: int) -> datetime:
+    """The first instant of a span."""
+    day, minutes = divmod(10 * span, 24 * 60)
+    return datetime.fromordinal(day).replace(tzinfo=UTC) + timedelta(minutes=minutes)

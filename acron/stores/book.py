@@ -233,6 +233,8 @@ class Book(Ledger):
             for run in opened.values()
             if run.state is RUNNING and run.node is not None and dead(run.node)
         ]
+        if not lost and not self.unsent:
+            return Changes([], [], self.token)
         lost.sort(key=lambda run: run.token)
         ends = [End(run_id=run.id, token=run.token, finished_at=now, outcome=DIED) for run in lost]
         changes, _ = self.finish(ends, inherited(settle, node))

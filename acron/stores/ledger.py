@@ -235,16 +235,17 @@ class Ledger:
     def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
         runs = self.runs
         some_old = self._ends_from is not None and self._ends_from < before
-        for run_ids in self._history().values():
+        for job_id, run_ids in self._history().items():
             if len(run_ids) <= keep and not some_old:
                 continue  # the common case, every hour, of however many runs
-            ended = [run for one in run_ids if (run := runs[one]).state is not RUNNING]
+            in_order: Iterable[Run] = map(runs.__getitem__, run_ids)
             if not self._sorted:
-                ended.sort(key=_newness)
-            excess = max(len(ended) - keep, 0)
-            yield from ended[:excess]
+                in_order = sorted(in_order, key=_newness)
+            ended = (run for run in in_order if run.state is not RUNNING)
+            going_on = sum(run.state is RUNNING for run in self.open.get(job_id, {}).values())
+            yield from islice(ended, max(len(run_ids) - going_on - keep, 0))
             if some_old:
-                for run in ended[excess:]:
+                for run in ended:
                     if run.finished_at is not None and run.finished_at < before:
                         yield run
 

@@ -61,7 +61,9 @@ class MemoryStore(Store):
         return self._book
 
     def _apply(self, changes: Changes | None) -> None:
-        if changes is not None and self._book.apply(changes):
+        if changes is None or not (changes.ids or changes.prune):
+            return
+        if self._book.apply(changes):
             self._news.tell()
 
     async def write(self, ids: Sequence[str], change: Change, now: datetime) -> list[Decision]:  # noqa: ARG002
@@ -116,14 +118,13 @@ class MemoryStore(Store):
         book = self._ready()
         changes = book.recover(now, settle, self._dead, self._node)
         self._apply(changes)
-        busy = book.nodes_at_work()
-        dead = sorted(
-            (node for node in self._nodes.values() if not node.alive),
-            key=lambda node: node.heartbeat_at or node.started_at,
-        )
-        for node in dead[:-1]:
-            if node.id not in busy:
-                del self._nodes[node.id]
+        dead = [node for node in self._nodes.values() if not node.alive]
+        if len(dead) > 1:
+            dead.sort(key=lambda node: node.heartbeat_at or node.started_at)
+            busy = book.nodes_at_work()
+            for node in dead[:-1]:
+                if node.id not in busy:
+                    del self._nodes[node.id]
         return changes.decisions
 
     def _dead(self, node: str) -> bool:
@@ -166,10 +167,14 @@ class MemoryStore(Store):
 
     async def beat(self, node: Node) -> None:
         self._ready()
-        self._nodes[node.id] = replace(node, alive=node.id == self._node)
+        self._keep(node)
 
     def beat_blocked(self, node: Node, *, keep: bool) -> None:  # noqa: ARG002 (it dies with us)
-        self._nodes[node.id] = replace(node, alive=node.id == self._node)
+        self._keep(node)
+
+    def _keep(self, node: Node) -> None:
+        alive = node.id == self._node
+        self._nodes[node.id] = node if node.alive is alive else replace(node, alive=alive)
 
     async def nodes(self) -> list[Node]:
         self._ready()

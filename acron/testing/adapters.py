@@ -20,6 +20,10 @@ class RecordingAdapter(Adapter):
         self.refused: list[Message] = []
         self._failures: list[BaseException] = []
 
+    def __repr__(self) -> str:
+        refused = f", {len(self.refused)} refused" if self.refused else ""
+        return f"<RecordingAdapter {self.name}: {len(self.messages)} taken{refused}>"
+
     @property
     def name(self) -> str:
         return self._name

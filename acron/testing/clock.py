@@ -47,37 +47,42 @@ class VirtualClock:
     """An ``acron.clock.Clock`` of its own: constant, unless moved, set or jumped.
 
     ``monotonic()`` is the time of the virtual loop, in seconds; ``now()`` follows it, to the
-    nearest microsecond.
+    nearest microsecond. ``end`` is the monotonic time at which the calendar ends, in the year 9999.
     """
 
     def __init__(self, start: datetime = START) -> None:
         self._time = _BASE
-        self._origin = START
+        self._now: datetime | None = None  # computed once, however often it is asked for
         self.set(start)
 
     def now(self) -> datetime:
-        return self._origin + timedelta(seconds=self._time)
+        now = self._now
+        if now is None:
+            now = self._now = self._origin + timedelta(seconds=self._time)
+        return now
 
     def monotonic(self) -> float:
         return self._time
-
-    @property
-    def end(self) -> float:
-        """The monotonic time at which the calendar ends, in the year 9999."""
-        return (_LAST - self._origin).total_seconds() - 1.0
 
     def set(self, instant: datetime) -> None:
         """Set the wall clock; monotonic time does not notice. ValueError if naive."""
         if instant.tzinfo is None:
             raise ValueError(f"an aware datetime is needed, not {instant!r}")
-        self._origin = instant.astimezone(UTC) - timedelta(seconds=self._time)
+        self._begin(instant.astimezone(UTC) - timedelta(seconds=self._time))
 
     def jump(self, seconds: float) -> None:
         """Put the wall clock forward, or back; monotonic time does not notice."""
-        self._origin += timedelta(seconds=seconds)
+        self._begin(self._origin + timedelta(seconds=seconds))
+
+    def _begin(self, origin: datetime) -> None:
+        """``origin`` is what the wall clock said when monotonic time was 0."""
+        self._origin = origin
+        self._now = None
+        self.end = (_LAST - origin).total_seconds() - 1.0
 
     def move_to(self, monotonic: float) -> None:
         """Let time pass until then. ValueError if that is in the past."""
         if monotonic < self._time:
             raise ValueError(f"time does not run back from {self._time} to {monotonic}")
         self._time = monotonic
+        self._now = None

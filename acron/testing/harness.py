@@ -11,10 +11,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from unittest.mock import patch
 
-from anyio._backends._asyncio import AsyncIOBackend
-
 from acron.schedules import parse
 from acron.testing.clock import START, VirtualClock, clock_change
+from acron.testing.holds import held_libraries, lending
 from acron.testing.loop import (
     Hold,
     HoldDropped,
@@ -23,13 +22,12 @@ from acron.testing.loop import (
     VirtualTimeError,
     refuse_foreign,
 )
+from acron.testing.page import span
 from acron.threads import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-    from types import CodeType, TracebackType
-
-    from anyio import CapacityLimiter
+    from types import CodeType
 
 
 class VirtualTime:
@@ -71,12 +69,15 @@ class VirtualTime:
         seconds: float = 0.0,
     ) -> None:
         """Let that much time pass (``delta`` in seconds), and all that is due in it and at its
-        end be done. ValueError if below 0."""
+        end be done. ValueError if below 0, or past the year 9999."""
         more = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         total = _seconds(delta) + more.total_seconds()
         if total < 0:
             raise ValueError(f"time does not run back: {total} s")
-        await self._here().reach(self.clock.monotonic() + total)
+        when = self.clock.monotonic() + total
+        if not when <= self.clock.end:  # nor is "not a number" a time
+            raise ValueError(f"{total} s from {self.now()}: that is past the end of the calendar")
+        await self._here().reach(when)
 
     async def advance_to(self, instant: datetime | str, tz: str = "UTC") -> None:
         """Let time pass until the wall clock says ``instant``: an aware datetime, or a text whose
@@ -130,6 +131,7 @@ class VirtualTime:
         Raises TimeoutError when it is not so after ``limit`` (seconds). The predicate may be a
         coroutine function.
         """
+        __tracebackhide__ = True
         loop, deadline = self._here(), self.clock.monotonic() + _seconds(limit)
         while True:
             await self.settle()
@@ -139,7 +141,8 @@ class VirtualTime:
             if value:
                 return value
             if self.clock.monotonic() >= deadline:
-                raise TimeoutError(f"{name_of(predicate)} is not true after {limit}")
+                told = f"{name_of(predicate)} is not true after {span(_seconds(limit))}"
+                raise TimeoutError(f"{told}, at {self.now():%Y-%m-%d %H:%M:%S} UTC: {value!r:.100}")
             await loop.reach(min(loop.next_timer(), deadline))
 
     def hold(self, label: str) -> Hold:
@@ -147,7 +150,9 @@ class VirtualTime:
         return self._here().hold(label)
 
     def _here(self) -> VirtualLoop:
-        running = asyncio.get_running_loop()
+        running = asyncio._get_running_loop()  # noqa: SLF001 (None, where the public one raises)
+        if running is None:
+            raise VirtualTimeError("no asyncio event loop runs here (trio has a time of its own)")
         if running not in self._loops:
             refuse_foreign(running)
             raise VirtualTimeError("this event loop is of another thread, and keeps real time")
@@ -200,7 +205,8 @@ class VirtualTime:
                 (BaseEventLoop, "run_forever", virtual_run_forever),
                 (runner, "get_loop", checked_loop),
                 (runner, "run", checked_run),
-                (AsyncIOBackend, "run_sync_in_worker_thread", staticmethod(_held_anyio_thread())),
+                (asyncio, "run_coroutine_threadsafe", lending(self._loops)),
+                *held_libraries(),
             ):
                 stack.enter_context(patch.object(target, name, ours))
             running = asyncio._get_running_loop()  # noqa: SLF001 (None, where the public one raises)
@@ -235,45 +241,6 @@ def virtual_time(
         yield time
     for error in time._errors():  # noqa: SLF001
         raise error
-
-
-class _HeldLimiter:
-    """A limiter that holds virtual time from the moment it gave its token."""
-
-    def __init__(self, limiter: CapacityLimiter, hold: Callable[[], Hold]) -> None:
-        self._limiter = limiter
-        self._hold = hold
-
-    async def __aenter__(self) -> None:
-        await self._limiter.__aenter__()
-        self._held = self._hold()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._held.release()
-        await self._limiter.__aexit__(kind, error, traceback)
-
-
-def _held_anyio_thread() -> Callable[..., Any]:
-    original = AsyncIOBackend.run_sync_in_worker_thread
-
-    async def run_sync_in_worker_thread(
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        abandon_on_cancel: bool = False,  # noqa: FBT001, FBT002 (anyio's signature)
-        limiter: Any = None,
-    ) -> Any:
-        hold = getattr(asyncio.get_running_loop(), "acron_hold", None)
-        if hold is not None:
-            limiter = limiter or AsyncIOBackend.current_default_thread_limiter()
-            limiter = _HeldLimiter(limiter, lambda: hold(f"anyio thread: {name_of(func)}"))
-        return await original(func, args, abandon_on_cancel=abandon_on_cancel, limiter=limiter)
-
-    return run_sync_in_worker_thread
 
 
 def _seconds(delta: float | timedelta) -> float:

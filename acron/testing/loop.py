@@ -39,6 +39,8 @@ _real_seconds = SystemClock().monotonic
 
 #: While there is something to run, what is outside of the loop is looked at in one turn of so many.
 POLLED = 16
+# Timers among which asyncio looks for those that were cancelled.
+_SWEPT = 100
 # Timers whose instants are one and the same to a datetime, but for the rounding of floats.
 _SAME_INSTANT = 5e-7
 
@@ -115,6 +117,7 @@ class VirtualLoop:
         self._turns = 0
         self._waited = 0.0  # real seconds spent idle, because of holds
         self._holds: dict[Hold, None] = {}  # oldest first
+        self.lent: set[object] = set()  # holds that wait for this loop themselves
         self._processes: dict[asyncio.SubprocessTransport, Hold] = {}
         self._waits: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
@@ -128,6 +131,8 @@ class VirtualLoop:
     def _install(self) -> None:
         loop = self._loop
         self._poll = loop._selector.select
+        self._files = loop._selector.get_map()
+        self._asyncio_run_once = loop._run_once
         self._run_in_executor = loop.run_in_executor
         self._shutdown_default_executor = loop.shutdown_default_executor
         self._make_subprocess_transport = loop._make_subprocess_transport
@@ -141,8 +146,12 @@ class VirtualLoop:
             (loop, "_make_subprocess_transport", self._held_process),
         ):
             self._patches.enter_context(patch.object(target, name, ours))
-        # The door for others, acron.threads among them.
+        asyncios: Any = base_events.BaseEventLoop
+        if type(loop)._run_once is asyncios._run_once:  # else it is another's own
+            self._patches.enter_context(patch.object(loop, "_run_once", self._run_once))
+        # The doors for others: acron.threads, and apps that were given no clock.
         self._patches.enter_context(patch.object(loop, "acron_hold", self.hold, create=True))
+        self._patches.enter_context(patch.object(loop, "acron_clock", self._clock, create=True))
 
     def restore(self) -> None:
         """Give the loop its own time back. Timers keep what was left of them."""
@@ -157,11 +166,39 @@ class VirtualLoop:
 
     # --- time
 
+    def _run_once(self) -> None:
+        """One turn as asyncio makes it, without its measuring and waiting: a month has very many.
+        What is rare is left to asyncio: debug mode, and a heap half full of cancelled timers."""
+        loop, now = self._loop, self._clock.monotonic
+        ready, timers = loop._ready, loop._scheduled
+        if loop._debug or 2 * loop._timer_cancelled_count > len(timers) > _SWEPT:
+            self._asyncio_run_once()
+            return
+        while timers and timers[0]._cancelled:
+            loop._timer_cancelled_count -= 1
+            heapq.heappop(timers)._scheduled = False
+        idle = not (ready or loop._stopping or (timers and timers[0]._when <= now()))
+        events = self._select(None if idle else 0)
+        if events:
+            loop._process_events(events)
+        while timers and timers[0]._when <= now():
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+            ready.append(timer)
+        for _ in range(len(ready)):  # what these make ready has the next turn
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
     def _select(self, timeout: float | None = None) -> list[Any]:
         idle = timeout is None or timeout > 0
         events: list[Any] = []
         self._turns += 1
-        if idle or self._turns % POLLED == 0:
+        # With no file but the loop's own, what threads want is among what is ready already; what
+        # signals want is not.
+        if self._turns % POLLED == 0 or (
+            idle and (len(self._files) > 1 or self._loop._signal_handlers)
+        ):
             events = self._poll(0)
         if idle and not events:
             events = self._idle()
@@ -171,7 +208,7 @@ class VirtualLoop:
 
     def _idle(self) -> list[Any]:
         """Nothing is ready: wait for what is held, else let time jump."""
-        if self._holds and (events := self._wait_for_holds()) is not None:
+        if len(self._holds) > len(self.lent) and (events := self._wait_for_holds()) is not None:
             return events
         timers, waits = self._loop._scheduled, self._waits
         first = timers[0]._when if timers else math.inf

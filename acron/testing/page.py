@@ -8,14 +8,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime, tzinfo
 
 #: Columns of a page, and of the longest name.
 WIDTH, NAME = 100, 24
 #: Lines of a page; of a story that is longer, its first ones and its last.
 LINES, FIRST = 60, 15
-#: From so many calm lines in a row of jobs that have just had one, they are folded.
+#: From so many lines in a row that may be left out, of jobs that have just had one, they are
+#: folded.
 CALM = 3
 #: Things that go on at the same time and have a lane each; the others share one more.
 LANES = 8
@@ -28,7 +29,8 @@ _MARGIN = 2 + _STAMP + _GAP + 2
 
 class Mark(NamedTuple):
     """An event: when, of which of the things that go on, and whose. A ``calm`` one is as it was
-    meant to be, and may be left out among its like."""
+    meant to be, and may be left out among its like; one that comes ``again`` where the page would
+    be too long for all."""
 
     at: datetime
     kind: Literal["begins", "ends", "at once", "not", "waits", "now"]
@@ -36,19 +38,24 @@ class Mark(NamedTuple):
     name: str
     text: str
     calm: bool = False
+    again: bool = False
 
 
-def draw(marks: Sequence[Mark], now: datetime, place: tzinfo) -> list[str]:
+def draw(marks: Sequence[Mark], now: datetime, place: tzinfo, width: int = WIDTH) -> list[str]:
     """The lines of a page of ``marks``, in the order of time, by the clock of ``place``, with the
-    lanes of what goes on ``now``."""
+    lanes of what goes on ``now``. ``width`` is in columns, 60 or more."""
     later = next((i for i, mark in enumerate(marks) if mark.at > now), len(marks))
     rows = _with_lanes([*marks[:later], Mark(now, "now", "", "", "now"), *marks[later:]])
     wide = max(len(lanes) for _, lanes in rows)
     names = min(max((len(mark.name) for mark in marks), default=0), NAME)
     lines, day, before = [], "", None
-    for row in _cut(list(_folded(rows))):
+    shown = list(_folded(rows))
+    if len(shown) > LINES:
+        shown = list(_folded(_told_before(rows)))
+    for row in _cut(shown):
         if isinstance(row, str):
-            lines.append(f"{'':{_MARGIN}}{'┊':{wide}} {row}")
+            told = textwrap.wrap(row, width - _MARGIN - wide - 1)
+            lines += [f"{'':{_MARGIN}}{'┊':{wide}} {one}" for one in told]
             continue
         mark, lanes = row
         here = mark.at.astimezone(place)
@@ -57,7 +64,7 @@ def draw(marks: Sequence[Mark], now: datetime, place: tzinfo) -> list[str]:
         since = 0.0 if before is None else (mark.at - before).total_seconds()
         before = mark.at
         name = "" if mark.kind == "now" else f"{mark.name[:NAME]:{names}}  "
-        room = WIDTH - _MARGIN - wide - 1 - len(name)
+        room = width - _MARGIN - wide - 1 - len(name)
         first, *more = textwrap.wrap(mark.text, room, max_lines=3, placeholder=" …")
         lines.append(line(clock(here), since, f"{lanes:{wide}} {name}{first}"))
         under = f"{lanes.translate(_GOES_ON):{wide}} {'':{len(name)}}"
@@ -108,9 +115,23 @@ def _with_lanes(marks: Sequence[Mark]) -> list[_Row]:
     return rows
 
 
+def _told_before(rows: Sequence[_Row]) -> list[_Row]:
+    """The rows, with a mark on what a job has done before in the same words."""
+    words: dict[tuple[str, str], list[str]] = {}
+    for mark, _ in rows:
+        words.setdefault((mark.name, mark.thing), []).append(mark.text)
+    first: dict[tuple[str, ...], str] = {}
+    marked = []
+    for mark, lanes in rows:
+        tale = (mark.name, *words[mark.name, mark.thing])
+        again = mark.kind != "now" and first.setdefault(tale, mark.thing) != mark.thing
+        marked.append((mark._replace(again=again), lanes))
+    return marked
+
+
 def _folded(rows: Sequence[_Row]) -> Iterator[_Row | str]:
-    """What went well again and again, told in a line."""
-    for calm, some in groupby(rows, key=lambda row: row[0].calm):
+    """What went well, or as before, again and again, told in a line."""
+    for calm, some in groupby(rows, key=lambda row: row[0].calm or row[0].again):
         stretch = list(some)
         first = {mark.name: mark.thing for mark, _ in reversed(stretch)}
         kept = {*first.values(), stretch[-1][0].thing}
@@ -119,13 +140,17 @@ def _folded(rows: Sequence[_Row]) -> Iterator[_Row | str]:
             if not calm or keep or len(alike) < CALM:
                 yield from alike
             else:
-                counts = Counter(mark.name for mark, _ in alike if mark.kind != "begins")
-                yield _told(counts.most_common())
+                ends = [mark for mark, _ in alike if mark.kind != "begins"]
+                well = _told("went well", (mark.name for mark in ends if mark.calm))
+                again = _told("as before", (mark.name for mark in ends if not mark.calm))
+                yield "; ".join(filter(None, (well, again)))
 
 
-def _told(counts: Sequence[tuple[str, int]]) -> str:
+def _told(how: str, names: Iterable[str]) -> str:
+    counts = Counter(names).most_common()
     told = ", ".join(f"{name} ({count:,})" for name, count in counts[:4])
-    return f"went well: {told}" + (f" and {len(counts) - 4} more jobs" if counts[4:] else "")
+    more = f" and {len(counts) - 4} more jobs" if counts[4:] else ""
+    return f"{how}: {told}{more}" if told else ""
 
 
 def _cut(rows: list[_Row | str]) -> list[_Row | str]:

@@ -34,6 +34,7 @@ def acron_time(request: pytest.FixtureRequest) -> Iterator[VirtualTime]:
     """
     from acron.testing.harness import virtual_time  # noqa: PLC0415 (pytest starts without it)
 
+    _refuse_trio(request)
     marker = request.node.get_closest_marker("acron_time")
     options: dict[str, Any] = dict(marker.kwargs) if marker else {}
     if marker and marker.args:
@@ -43,6 +44,21 @@ def acron_time(request: pytest.FixtureRequest) -> Iterator[VirtualTime]:
     test = inspect.unwrap(request.function) if request.function else None
     with virtual_time(**options, body=getattr(test, "__code__", None)) as time:
         yield time
+
+
+def _refuse_trio(request: pytest.FixtureRequest) -> None:
+    """Or its sleeps would take real time, and months never pass."""
+    if "anyio_backend" not in request.fixturenames:
+        return
+    backend = request.getfixturevalue("anyio_backend")
+    name = backend if isinstance(backend, str) else backend[0]
+    if name != "asyncio":
+        from acron.testing.loop import VirtualTimeError  # noqa: PLC0415
+
+        raise VirtualTimeError(
+            f"this test runs on {name}: virtual time, like acron, needs asyncio (let the fixture "
+            "anyio_backend give 'asyncio')"
+        )
 
 
 # The old kind of wrapper: a pytest of any age loads us, also where nothing of acron is tested.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import tempfile
 from collections import Counter
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,7 @@ from acron.stores.memory import MemoryStore
 from acron.targets import parse_target, shown
 from acron.testing.adapters import RecordingAdapter
 from acron.testing.harness import virtual_time
+from acron.testing.page import WIDTH
 from acron.testing.story import DRAWN, timeline
 from acron.text import one_line
 from acron.timetable import bind
@@ -67,10 +69,13 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 class JobCount(Struct, kw_only=True):
     """What came of one job: attempts that ended, runs that failed for good, occurrences that were
-    skipped, messages."""
+    skipped, messages. ``does`` is its function, or its kind of action; ``added`` says that it was
+    added while the program ran."""
 
     id: str
     schedule: str
+    does: str
+    added: bool
     attempts: int = 0
     failed: int = 0
     skipped: int = 0
@@ -90,8 +95,11 @@ class Rehearsal(Struct, kw_only=True):
     timeline: str
 
 
-def rehearse(app: Acron, days: float, *, start: datetime | None = None) -> Rehearsal:
+def rehearse(
+    app: Acron, days: float, *, start: datetime | None = None, width: int = WIDTH
+) -> Rehearsal:
     """Run ``app``, which is not open, for so many days of virtual time, from now or ``start``.
+    ``width`` is that of the drawing, in columns.
 
     The jobs are a copy in memory of those in its store, and those that it declares; with
     ``start`` they begin anew then. Registered functions run, with all that they do; commands,
@@ -111,7 +119,7 @@ def rehearse(app: Acron, days: float, *, start: datetime | None = None) -> Rehea
         tempfile.TemporaryDirectory() as home,
         _stand_ins(app, time, jobs, Path(home)) as (store, sent),
     ):
-        return asyncio.run(_play(app, time, store, jobs, timedelta(days=days), sent))
+        return asyncio.run(_play(app, time, store, jobs, timedelta(days=days), sent, width))
 
 
 def _anew(job: Job, start: datetime) -> Job:
@@ -131,6 +139,7 @@ async def _play(
     jobs: Sequence[Job],
     length: timedelta,
     sent: list[Sent],
+    width: int,
 ) -> Rehearsal:
     start = time.now()
     known = {job.id: job for job in jobs}
@@ -139,10 +148,13 @@ async def _play(
     await store.close()
     seen = _Seen()
     async with app:
+        from_the_start = {job.id async for job in app.jobs()}
         listening = asyncio.create_task(seen.listen(app.events()))
         await time.advance(length)
         parked = list((await app.status()).parked)
-        drawn = (await timeline(app)).partition("\n")[2]  # without its head: the store is ours
+        drawn = (await timeline(app, width=width)).partition("\n")[
+            2
+        ]  # without its head: the store is ours
         kept = len(await app.runs(limit=DRAWN))
         known |= {job.id: job async for job in app.jobs()}
     await listening
@@ -151,7 +163,7 @@ async def _play(
     return Rehearsal(
         start=start,
         until=start + length,
-        jobs=_counted(known, seen, sent),
+        jobs=_counted(known, from_the_start, seen, sent),
         sent=sent,
         failures=seen.failures,
         parked=parked,
@@ -159,13 +171,17 @@ async def _play(
     )
 
 
-def _counted(jobs: Mapping[str, Job], seen: _Seen, sent: Iterable[Sent]) -> list[JobCount]:
+def _counted(
+    jobs: Mapping[str, Job], from_the_start: Collection[str], seen: _Seen, sent: Iterable[Sent]
+) -> list[JobCount]:
     messages = Counter(one.job_id for one in sent)
     failed = Counter(one.job_id for one in seen.failures)
     return [
         JobCount(
             id=job_id,
             schedule=job.schedule,
+            does=job.action.needs.removeprefix("call:"),
+            added=job_id not in from_the_start,
             attempts=seen.attempts[job_id],
             failed=failed[job_id],
             skipped=seen.skipped[job_id],
@@ -208,6 +224,7 @@ def _stand_ins(
     sent: list[Sent] = []
     actions = app._actions.items()  # noqa: SLF001 (from here on: the app's other half)
     names = _platforms(app, jobs)
+    numbers = random.Random(0)
     stand_ins: dict[str, Any] = {
         "_given": store,
         "clock": time.clock,
@@ -220,6 +237,7 @@ def _stand_ins(
         "_actions": {name: one if name == "call" else _NotDone(one) for name, one in actions},
         "_adapters": {name: _Recorder(name, time, sent) for name in names},
         "_events": Events(buffer=2**31),
+        "_new_id": lambda: numbers.randbytes(6).hex(),  # the same story each time
     }
     with ExitStack() as stack:
         for name, stand_in in stand_ins.items():

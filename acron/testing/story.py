@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from acron.app import Acron
@@ -27,13 +28,14 @@ DRAWN = 2000
 _LATE = 1.0
 
 
-async def timeline(app: Acron) -> str:
-    """What the ledger of ``app`` tells, drawn as text of 100 columns at most.
+async def timeline(app: Acron, *, width: int = WIDTH) -> str:
+    """What the ledger of ``app`` tells, drawn as text of ``width`` columns at most.
 
     A line is a claim, which is a start, or an end with what came of it: the output's first line,
     the error, where it was delivered; or what was skipped, and why. Retries, and the runs of
     other processes on the same store, are runs like any. The clock is that of the app's zone,
-    beside it the time since the line before; what went well many times in a row is folded.
+    beside it the time since the line before; what went well many times in a row is folded, and
+    what comes again in the same words where 60 lines are not enough.
 
     Also for an app that is closed, or that ``crash`` has killed, while its store is in memory or
     in a file. Raises StoreUnavailable for others.
@@ -45,10 +47,10 @@ async def timeline(app: Acron) -> str:
         counts += f", {skipped:,} skipped"
     store = app._given  # noqa: SLF001 (the app's other half)
     where = "" if store is None else f", on {store.address}"
-    head = one_line(f"{app.app}: {counts}, {app.tz}{where}", WIDTH)
+    head = one_line(f"{app.app}: {counts}, {app.tz}{where}", width)
     order = {"ends": 0}  # of one instant: who is over makes room
     marks.sort(key=lambda mark: (mark.at, order.get(mark.kind, 1)))
-    return "\n".join([head, *draw(marks, app.clock.now(), zone(app.tz).info)])
+    return "\n".join([head, *draw(marks, app.clock.now(), zone(app.tz).info, width)])
 
 
 async def _ledger(app: Acron) -> tuple[list[Run], list[Skip]]:
@@ -127,15 +129,27 @@ def _skip(skip: Skip) -> Mark:
     text = f"skipped: {skip.reason.value}"
     if skip.count > 1:
         text = f"{skip.count} skipped: {skip.reason.value}"
-    return Mark(skip.recorded_at or skip.scheduled_at, "not", "", skip.job_id, text)
+    thing = f"{skip.job_id} {skip.scheduled_at}"
+    return Mark(skip.recorded_at or skip.scheduled_at, "not", thing, skip.job_id, text)
 
 
 def drawings(values: Iterable[object]) -> list[str]:
-    """The timeline of each app in virtual time among ``values``. No loop may be running."""
+    """The timeline of each app in virtual time that is one of ``values``, or in one of them. No
+    loop may be running."""
     # By their types: a proxy among people's values may raise when it is asked what it is.
-    found: dict[int, Any] = {id(one): one for one in values if issubclass(type(one), Acron)}
+    inner = [part for one in values for part in (one, *_parts(one))]
+    found: dict[int, Any] = {id(one): one for one in inner if issubclass(type(one), Acron)}
     told = (_at_once(app) for app in found.values() if isinstance(app.clock, VirtualClock))
     return list(dict.fromkeys(told))  # two of them may have the same ledger
+
+
+def _parts(value: Any) -> list[Any]:
+    """What is in it: an element, a value, an attribute."""
+    with suppress(Exception):  # it is people's, and may not want to be looked at
+        if issubclass(type(value), list | tuple | set):
+            return [*value]
+        return [*(value if issubclass(type(value), dict) else vars(value)).values()]
+    return []
 
 
 def _at_once(app: Acron) -> str:

@@ -77,18 +77,22 @@ async def _text(send: Callable[[Message], Awaitable[None]], status: int, body: b
     await send({"type": "http.response.body", "body": body})
 
 
-def listen(address: str, *, where: str = "--serve") -> socket.socket:
-    """A socket at ``[HOST:]PORT``; without a host, of this machine only. Raises ConfigError."""
+def listen(address: str) -> socket.socket:
+    """A socket at ``[HOST:]PORT``; without a host, of this machine only.
+
+    Raises ValueError for what is no address, ConfigError for one where nobody can listen.
+    """
     host, _, port = address.rpartition(":")
     host = host.strip("[]") or LOOPBACK
-    if not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ConfigError(f"{address!r} is not [HOST:]PORT", where=where)
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
+        raise ValueError(f"{address!r} is not [HOST:]PORT")
+    host = host.encode("idna").decode()  # else bind raises a TypeError
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, int(port)), family=family)
     except OSError as error:
         why = error.strerror or str(error)
-        raise ConfigError(f"cannot listen at {address}: {why}", where=where) from error
+        raise ConfigError(f"cannot listen at {address}: {why}") from error
 
 
 @contextlib.asynccontextmanager

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from acron.abc import Context, CronScheduler, Settle, Store
-    from acron.model import Decision, End
+    from acron.model import Decision, End, Skip
 
 EPOCH = datetime(2099, 1, 1, tzinfo=UTC)
 NO_LIMIT = 1_000_000
@@ -94,8 +94,13 @@ async def steady(
         load = Load(jobs, period, seconds, jobs * COST, grain)
         await add_all(app, rows())
         figures = await load.measure()
-        figures["skips"] = float(sum(one.count for one in await app.skips(limit=NO_LIMIT)))
+        skips = await app.skips(limit=NO_LIMIT)
+        figures["skips"] = float(sum(load.inside(*_first_and_last(one)) for one in skips))
         return figures
+
+
+def _first_and_last(skip: Skip) -> tuple[float, float]:
+    return (skip.first_at or skip.scheduled_at).timestamp(), skip.scheduled_at.timestamp()
 
 
 def far(kind: str, jobs: int) -> Iterator[dict[str, Any]]:

@@ -74,6 +74,12 @@ class Load:
         if self.opens <= due < self.closes:
             self.late.append(time.time() - due)
 
+    def inside(self, first: float, last: float) -> int:
+        """How many of one job's instants from ``first`` to ``last`` are measured."""
+        count = round((last - first) / self.period) + 1
+        instants = (first + n * self.period for n in range(count))
+        return sum(self.opens <= instant < self.closes for instant in instants)
+
     def fired_at_phase(self, first: float) -> None:
         """The same for peers whose jobs are not told when they were due."""
         now = time.time()

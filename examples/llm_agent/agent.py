@@ -22,6 +22,11 @@ MODEL = os.environ.get("MODEL", "gpt-4o-mini")
 KEY = {"Authorization": f"Bearer {os.environ.get('MODEL_KEY', '')}"}
 STEPS = 8
 
+
+class ModelError(Exception):
+    """No answer from the model, or none that can be read."""
+
+
 app = Acron(os.environ.get("AGENT_STORE", "sqlite:///agent.db"), app="agent", tz="Europe/Paris")
 
 
@@ -32,14 +37,19 @@ async def think(words: str) -> str:
     async with aiohttp.ClientSession(headers=KEY, raise_for_status=True) as model:
         for _ in range(STEPS):
             request = ask | {"messages": messages}
-            async with model.post(f"{API}/chat/completions", json=request) as reply:
-                said = (await reply.json())["choices"][0]["message"]
+            try:
+                async with model.post(f"{API}/chat/completions", json=request) as reply:
+                    said = (await reply.json())["choices"][0]["message"]
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise ModelError(f"{API}: {error or 'no answer in time'}") from error
+            except (ValueError, LookupError, TypeError) as error:
+                raise ModelError(f"{API}: this is no chat completion") from error
             messages.append(said)
             for wanted in said.get("tool_calls") or ():
                 done = await tool.call(app, wanted["function"]["arguments"], origin="me")
                 messages.append({"role": "tool", "tool_call_id": wanted["id"], "content": done})
             if not said.get("tool_calls"):
-                return said["content"] or "(nothing)"
+                return said.get("content") or said.get("refusal") or "(nothing)"
     return f"I gave up after {STEPS} steps."
 
 
@@ -57,4 +67,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except ModelError as error:
+        sys.exit(f"agent: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,55 @@ class TestCustomAction(ActionContract):
     @pytest.fixture
     def senseless(self) -> list[tuple[Any, str]]:
         return [(Custom("say", {"text": 7}), "$.data.text")]
+
+
+class Once(Say):
+    """Gives its output once."""
+
+    said = False
+
+    async def run(self, spec: Custom, ctx: Context) -> str | None:
+        output = None if self.said else await super().run(spec, ctx)
+        self.said = True
+        return output
+
+
+class Forgetful(Say):
+    """Keeps what a run is about in itself, where the next run finds it."""
+
+    async def run(self, spec: Custom, ctx: Context) -> str | None:
+        self.spec = spec
+        await asyncio.sleep(0)
+        return await super().run(self.spec, ctx)
+
+
+class Scribbling(Say):
+    """Writes into the spec that it is to check."""
+
+    def check(self, spec: Custom) -> None:
+        super().check(spec)
+        spec.data["checked"] = True
+
+
+@pytest.mark.parametrize(
+    "kind, test",
+    [
+        (Once, "test_gives_its_output"),
+        (Forgetful, "test_runs_at_the_same_time_do_not_meet"),
+        (Scribbling, "test_leaves_its_spec_and_its_job_alone"),
+    ],
+)
+async def test_the_contract_finds_a_fault(kind: type[Say], test: str) -> None:
+    good, bad = (Custom("say", {"text": "hello"}), "hello"), Custom("say", {"text": "!"})
+
+    async def run(action: Action) -> None:
+        method = getattr(ActionContract(), test)
+        given = {"action": action, "good": good, "bad": bad}
+        await method(**{name: given[name] for name in inspect.signature(method).parameters})
+
+    await run(Say())
+    with pytest.raises((AssertionError, ActionFailed)):
+        await run(kind())
 
 
 class Stuck(Say):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 class TestLogAdapter(AdapterContract):
     evidence = False
+    whole = False
 
     @pytest.fixture
     def adapter(self) -> Adapter:

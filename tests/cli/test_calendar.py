@@ -33,6 +33,23 @@ def test_a_job_wins_over_a_schedule(cli: Cli) -> None:
     assert "paused" in cli("next", "p").err
 
 
+def test_next_of_a_job_in_a_database(cli: Cli, tmp_path: Path) -> None:
+    store = ("--store", f"sqlite:///{tmp_path}/jobs.db")
+    assert cli(*store, "next", "x").code == 1
+    assert not any(tmp_path.iterdir())
+    cli(*store, "add", "0 9 * * *", "--command", "true", "--id", "x")
+    since = ("--from", "2099-12-01T00:00Z", "-n", "1", "--json")
+    assert cli(*store, "next", "x", *since).json == ["2099-12-01T08:00:00Z"]
+
+
+def test_next_asks_a_server_only_about_what_is_no_text(cli: Cli) -> None:
+    store = ("--store", "postgresql://nobody@127.0.0.1:1/jobs")
+    assert len(cli(*store, "next", "every 1h", "--json").json) == 5
+    said = cli(*store, "next", "tea")
+    assert said.code == 1
+    assert "Connect call failed" in said.err
+
+
 def test_next_of_a_job_stops_where_the_job_does(cli: Cli) -> None:
     cli("add", "every 1h", "--command", "true", "--id", "x", "--repeat", "3")
     assert len(cli("next", "x", "-n", "10", "--json").json) == 3
@@ -68,6 +85,7 @@ def test_explain(cli: Cli, home: Path) -> None:
         (("next", "2020-01-01T00:00Z"), 1, "in the past"),
         (("next", "every 1h", "--tz", "Mars"), 1, "Mars"),
         (("next", "every 1h", "--from", "soon"), 2, "soon"),
+        (("next", "every 1h", "--from", "9999-12-31T23:30"), 2, "9999-12-31"),
         (("next", "every 1h", "-n", "0"), 2, "-n"),
         (("next",), 2, "SCHEDULE|REF"),
         (("explain", "R"), 1, "R"),

@@ -1,13 +1,17 @@
-"""Only the verb that was asked for is imported."""
+"""How the command line starts: only the verb that was asked for is imported."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from acron.cli import _MODULES, VERBS, _verb
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_every_verb_is_declared_by_one_module() -> None:
@@ -38,3 +42,10 @@ def test_a_verb_imports_no_other() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_stream_that_is_closed_is_no_reason_to_fail(closed: int, tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m acron --home {tmp_path} tick {closed}>&-"
+    done = subprocess.run(command, shell=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

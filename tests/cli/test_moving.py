@@ -3,9 +3,11 @@ from __future__ import annotations
 import getpass
 import io
 import json
+import os
 import pickle
 import sqlite3
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,17 @@ def test_an_export_to_the_output(
     told = cli("export", str(archive), "--json").json
     assert (told["jobs"], told["runs"], told["skips"]) == (2, 1, 0)
     assert archive.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_export_to_a_pipe_leaves_the_pipe(cli: Cli, archive: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(pipe.read_bytes)
+        assert cli("export", str(pipe)).code == 0
+        data = reading.result(10)
+    assert pipe.is_fifo()
+    assert data.count(b"\n") == archive.read_bytes().count(b"\n")
 
 
 def test_a_failed_export_leaves_what_was_there(cli: Cli, archive: Path, tmp_path: Path) -> None:
@@ -182,6 +195,8 @@ def test_an_apscheduler_store_must_be_trusted(cli: Cli, tmp_path: Path) -> None:
         (("import", "x", "--system"), 2, "--crontab"),
         (("import", "x", "--crontab", "--apscheduler"), 2, "not both"),
         (("import", "x", "--on-conflict", "fight"), 2, "fight"),
+        (("import", "/dev/null", "--crontab", "--tz", "Mars"), 1, "unknown zone 'Mars'"),
+        (("export", "."), 2, "names no file"),
         (("import", "--apscheduler", "sqlite:////no/db", "--trust"), 1, "unable to open"),
     ],
 )

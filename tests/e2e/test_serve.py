@@ -10,6 +10,8 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -51,8 +53,9 @@ def test_it_tells_how_another_process_is_and_fires_nothing(tmp_path: Path) -> No
             assert status(url) == 200
 
 
-def test_what_is_no_address_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("verb", [["serve", "x"], ["run", "--serve", "x"]])
+def test_what_is_no_address_is_wrong_usage(tmp_path: Path, verb: list[str]) -> None:
     acron = [sys.executable, "-m", "acron", "--home", str(tmp_path)]
-    done = subprocess.run([*acron, "serve", "x"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "'x' is not [HOST:]PORT" in done.stderr
+    done = subprocess.run([*acron, *verb], capture_output=True, text=True, check=False)
+    told = f"acron: 'x' is not [HOST:]PORT (see acron {verb[0]} --help)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)

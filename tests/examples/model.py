@@ -20,6 +20,8 @@ def reply(messages: list[dict[str, Any]]) -> dict[str, Any]:
     if last["role"] == "tool":
         return {"role": "assistant", "content": f"The tool says: {last['content']}"}
     words, _, arguments = last["content"].partition("schedule ")
+    if words == "refuse":
+        return {"role": "assistant", "content": None, "refusal": "I will not."}
     if not arguments:
         return {"role": "assistant", "content": f"You said: {words}"}
     function = {"name": "schedule", "arguments": arguments}
@@ -35,6 +37,8 @@ async def completions(request: web.Request) -> web.Response:
     assert tool["type"] == "function"
     assert tool["function"]["parameters"]["required"] == ["action"]
     json.dumps(asked)
+    if asked["messages"][-1]["content"] == "babble":
+        return web.json_response({"object": "chat.completion", "choices": []})
     choice = {"index": 0, "finish_reason": "stop", "message": reply(asked["messages"])}
     return web.json_response({"object": "chat.completion", "choices": [choice]})
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.examples.model import model
 
 if TYPE_CHECKING:
@@ -30,22 +32,52 @@ async def says(agent: Process, words: str = "", **arguments: str) -> str:
     return b"".join(answer).decode()
 
 
+async def start(folder: Path, address: str, key: str = "key") -> Process:
+    environ = {
+        "MODEL_API": address,
+        "MODEL_KEY": key,
+        "AGENT_STORE": f"sqlite:///{folder}/agent.db",
+        "PYTHONPATH": os.pathsep.join(one for one in sys.path if one),
+    }
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, str(AGENT)),
+        env=os.environ | environ,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+    )
+
+
+@pytest.mark.parametrize(
+    "key, words, told",
+    [("wrong", "hello", "401, message='Unauthorized'"), ("key", "babble", "no chat completion")],
+)
+async def test_a_model_that_gives_no_answer_ends_it_in_one_line(
+    tmp_path: Path, key: str, words: str, told: str
+) -> None:
+    async with model() as address:
+        agent = await start(tmp_path, address, key)
+        said, failed = await asyncio.wait_for(agent.communicate(f"{words}\n".encode()), 20)
+    assert (agent.returncode, said) == (1, b"")
+    assert failed.decode().startswith(f"agent: {address}: ")
+    assert told in failed.decode()
+    assert failed.count(b"\n") == 1
+
+
+async def test_so_does_a_server_that_is_not_there(tmp_path: Path) -> None:
+    agent = await start(tmp_path, "http://127.0.0.1:9")
+    _, failed = await asyncio.wait_for(agent.communicate(b"hello\n"), 20)
+    assert (agent.returncode, failed.count(b"\n")) == (1, 1)
+    assert failed.startswith(b"agent: http://127.0.0.1:9: Cannot connect")
+
+
 async def test_it_makes_its_schedule_and_a_run_of_it_may_not(tmp_path: Path) -> None:
     async with model() as address:
-        environ = {
-            "MODEL_API": address,
-            "MODEL_KEY": "key",
-            "AGENT_STORE": f"sqlite:///{tmp_path}/agent.db",
-            "PYTHONPATH": os.pathsep.join(one for one in sys.path if one),
-        }
-        agent = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(AGENT)),
-            env=os.environ | environ,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
+        agent = await start(tmp_path, address)
         try:
             assert await says(agent, "hello") == "You said: hello\n"
+            assert await says(agent, "refuse") == "I will not.\n"
             made = await says(
                 agent, "please", action="create", schedule="in 1s", prompt="drink tea", name="tea"
             )

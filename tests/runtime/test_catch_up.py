@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -270,6 +271,41 @@ async def test_of_a_backlog_that_replaces_itself_only_the_newest_stands(
     assert (skip.reason, skip.count) == (SkipReason.COALESCED, 4)
 
 
+async def test_what_a_starved_loop_lets_be_overtaken_is_coalesced_and_counted(
+    acron_time: VirtualTime,
+) -> None:
+    """Row F5 of the benchmarks beside other load: nothing is lost that no skip tells of."""
+    jobs, seconds = 50, 20
+    ran: Counter[tuple[str, datetime]] = Counter()
+    app = make(acron_time)
+
+    @app.action
+    async def note(ctx: Context) -> None:
+        assert ctx.scheduled_at is not None
+        ran[ctx.job.id, ctx.scheduled_at] += 1
+
+    async with app:
+        start = acron_time.now()
+        for n in range(jobs):
+            anchor = (start + timedelta(seconds=n / jobs)).isoformat()
+            await app.add(f"every 1s from {anchor}", note, id=f"job-{n}")
+        for blocked in (0.5, 3.3, 1.0, 4.0):
+            await acron_time.advance(seconds=1.7)
+            acron_time.block_loop(blocked)
+        await acron_time.advance_to(start + timedelta(seconds=seconds + 1 - 0.5 / jobs))
+        skips = await app.skips()
+        fates = [
+            fate
+            for n in range(jobs)
+            for fate in await app.occurrences(f"job-{n}", start, acron_time.now())
+        ]
+    assert {skip.reason for skip in skips} == {SkipReason.COALESCED}
+    assert set(ran.values()) == {1}
+    lost = jobs * seconds - ran.total()
+    assert sum(skip.count for skip in skips) == lost > 5 * jobs
+    assert sum(fate.count for fate in fates) == jobs * seconds
+
+
 # --- still_relevant ---
 
 
@@ -336,6 +372,42 @@ async def test_what_did_not_run_is_not_counted_by_repeat(
         job = await app.get("chime")
         assert len(await app.skips("chime")) == 2
     assert (asked, ran, job.fired, job.completed, job.due_at) == (4, 2, 2, True, None)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_what_began_before_the_schedule_changed_is_none_of_the_new_count(
+    acron_time: VirtualTime, anew: bool
+) -> None:
+    app = make(acron_time)
+    ran: list[datetime] = []
+
+    @app.action
+    async def of_the_old_schedule_none(ctx: Context) -> bool:
+        if ctx.job.schedule == "every 1h":
+            await asyncio.sleep(600)
+            return False
+        return True
+
+    @app.action
+    async def note() -> None:
+        ran.append(acron_time.now())
+
+    async with app:
+        policies: dict[str, Any] = {"repeat": 2, "overlap": "allow"}
+        policies["still_relevant"] = of_the_old_schedule_none
+        await app.add("every 1h", note, id="chime", **policies)
+        await acron_time.advance(HOUR + timedelta(seconds=1))
+        start = acron_time.now()
+        if anew:
+            await app.remove("chime")
+            await app.add("every 5m", note, id="chime", **policies)
+        else:
+            await app.edit("chime", schedule="every 5m")
+        await acron_time.advance(minutes=30)
+        job = await app.get("chime")
+        assert [skip.reason for skip in await app.skips("chime")] == [SkipReason.IRRELEVANT]
+    assert ran == [start + timedelta(minutes=5), start + timedelta(minutes=10)]
+    assert (job.fired, job.completed) == (2, True)
 
 
 async def test_who_waits_for_a_run_that_turns_out_irrelevant_is_told(

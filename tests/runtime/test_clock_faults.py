@@ -12,6 +12,8 @@ import pytest
 from acron import Acron, Context, RunState
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from acron.model import Run
     from acron.testing import VirtualTime
 
@@ -126,3 +128,26 @@ async def test_a_machine_that_sleeps_wakes_without_a_burst(
     (woken,) = [run for run in runs["long"] if run.id == asleep.id]
     # Its ten minutes are over, or stood still as well.
     assert woken.state is (RunState.SUCCEEDED if sleep else RunState.TIMED_OUT)
+
+
+async def test_what_ran_by_a_clock_a_year_ahead_runs_once_although_the_schedule_is_edited(
+    acron_time: VirtualTime,
+) -> None:
+    """Whoever edits does not believe that clock; whoever has it still fires by it."""
+    app = Acron("memory://", clock=acron_time.clock)
+    begun: list[datetime | None] = []
+
+    @app.job("*/5 * * * *")
+    async def tea(ctx: Context) -> None:
+        begun.append(ctx.scheduled_at)
+
+    year = timedelta(days=365)
+    async with app:
+        acron_time.jump_clock(year)
+        await acron_time.advance(seconds=61)
+        assert len(begun) == 1
+        acron_time.jump_clock(-year)
+        await app.edit("tea", schedule="*/2 * * * *")
+        acron_time.jump_clock(year)
+        await acron_time.advance(minutes=3)
+    assert len(begun) == len(set(begun)) == 3

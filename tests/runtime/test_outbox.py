@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from acron import Acron, Adapter, DeliveryError, Message, Output, Receipt, RunState
 from acron.config import load_settings
-from acron.errors import InvalidJob, JobConflict
+from acron.errors import InvalidJob, JobConflict, StoreUnavailable
 from acron.model import Delivery, Settings
 from acron.runtime.deliver import ATTEMPTS
 from acron.stores.json_file import JsonFileStore
-from acron.testing import RecordingAdapter
+from acron.stores.sqlite import SqliteStore
+from acron.testing import RecordingAdapter, crash
 from acron.testing.contracts.adapters import CANARY, HOSTILE, RAW
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
-    from acron.abc import Store, Tell
-    from acron.model import Run
+    from acron.abc import Settle, Store, Tell
+    from acron.model import Decision, Run
     from acron.testing import VirtualTime
 
 
@@ -67,6 +70,58 @@ async def test_only_the_target_that_failed_is_told_again(acron_time: VirtualTime
     assert last.deliveries[1].retry_at is None
     assert last.deliveries[1].error is None
     assert (len(runs), last.state) == (1, RunState.SUCCEEDED)
+
+
+@pytest.mark.parametrize("back", [timedelta(hours=1), timedelta(days=365)])
+async def test_a_clock_put_back_holds_up_no_message(
+    acron_time: VirtualTime, back: timedelta
+) -> None:
+    """Not in the process that waits: it waits by a clock that cannot be put back."""
+    chat = RecordingAdapter("chat")
+    chat.fail(times=1)
+    app = make(acron_time, adapters={"chat": chat})
+    say(app, deliver="chat")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        acron_time.jump_clock(-back)
+        await acron_time.advance(minutes=1)
+        assert states(await the_run(app)) == {"chat": "delivered"}
+
+
+async def test_what_waits_by_a_clock_behind_goes_out_when_that_is_put_right(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    address, chat = f"sqlite:///{tmp_path}/acron.db", RecordingAdapter("chat")
+    chat.fail(times=1)
+    app = make(acron_time, address, adapters={"chat": chat})
+    say(app, deliver="chat")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+    acron_time.jump_clock(-timedelta(hours=2))
+    async with make(acron_time, address, adapters={"chat": chat}) as later:
+        await acron_time.advance(minutes=5)
+        assert states(await the_run(later)) == {"chat": "pending"}
+        acron_time.jump_clock(timedelta(hours=2))
+        await acron_time.advance(minutes=2)
+        assert states(await the_run(later)) == {"chat": "delivered"}
+    assert len(chat.messages) == 1
+
+
+async def test_what_a_clock_a_year_ahead_put_off_is_sent_by_the_next_process(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    address, chat = f"sqlite:///{tmp_path}/acron.db", RecordingAdapter("chat")
+    chat.fail(times=1)
+    app = make(acron_time, address, adapters={"chat": chat})
+    say(app, deliver="chat")
+    acron_time.jump_clock(timedelta(days=365))
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        assert states(await the_run(app)) == {"chat": "pending"}
+    acron_time.jump_clock(-timedelta(days=365))
+    async with make(acron_time, address, adapters={"chat": chat}) as later:
+        await acron_time.advance(minutes=5)
+        assert states(await the_run(later)) == {"chat": "delivered"}
 
 
 async def test_it_gives_up_in_the_end_and_the_run_has_succeeded(acron_time: VirtualTime) -> None:
@@ -427,12 +482,15 @@ async def test_people_can_send_again(acron_time: VirtualTime) -> None:
             await app.resend(run.id, "c:1")
 
 
-async def test_what_is_under_way_is_not_sent_twice(acron_time: VirtualTime) -> None:
-    class Slow(RecordingAdapter):
-        async def send(self, message: Message) -> Receipt:
-            await asyncio.sleep(10)
-            return await super().send(message)
+class Slow(RecordingAdapter):
+    """Takes ten seconds to send."""
 
+    async def send(self, message: Message) -> Receipt:
+        await asyncio.sleep(10)
+        return await super().send(message)
+
+
+async def test_what_is_under_way_is_not_sent_twice(acron_time: VirtualTime) -> None:
     chat = Slow("chat")
     app = make(acron_time, adapters={"chat": chat})
     say(app, deliver="chat")
@@ -445,11 +503,6 @@ async def test_what_is_under_way_is_not_sent_twice(acron_time: VirtualTime) -> N
 
 
 async def test_who_sends_again_and_gives_up_leaves_the_truth(acron_time: VirtualTime) -> None:
-    class Slow(RecordingAdapter):
-        async def send(self, message: Message) -> Receipt:
-            await asyncio.sleep(10)
-            return await super().send(message)
-
     chat = Slow("chat")
     app = make(acron_time, adapters={"chat": chat})
     say(app, deliver="chat")
@@ -648,3 +701,39 @@ async def test_who_dies_while_sending_again_blocks_nobody(
         gone = Delivery("chat:1", "sending", attempts=1, sender="a node that is gone")
         assert await app.store.mark(run, lambda _: (gone,)) is not None
         assert states(await app.resend(run.id, "chat:1")) == {"chat:1": "delivered"}
+
+
+class Unheard(SqliteStore):
+    """Its first answer to ``recover`` is lost, when there was something to recover."""
+
+    lost = False
+
+    async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
+        decisions = await super().recover(now, settle)
+        if decisions and not self.lost:
+            self.lost = True
+            raise StoreUnavailable("the answer was lost", address=self.address)
+        return decisions
+
+
+async def test_what_was_taken_over_in_a_transaction_whose_answer_was_lost(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    """It is ours, then, and nobody else will send it."""
+    path, chat = tmp_path / "acron.db", RecordingAdapter("chat")
+    heir = make(acron_time, store := Unheard(path), adapters={"chat": chat})
+    async with heir:
+        dead = make(acron_time, f"sqlite:///{path}", adapters={"chat": chat})
+
+        async def news() -> None:
+            await asyncio.sleep(10)
+
+        dead.job("in 1h", id="news", deliver="chat")(news)
+        async with dead:
+            await acron_time.advance(hours=1, seconds=5)
+            crash(dead)
+            await acron_time.advance(minutes=30)
+        run = await the_run(heir)
+    assert store.lost
+    assert (run.state, states(run)) == (RunState.UNKNOWN, {"chat": "delivered"})
+    assert len(chat.messages) == 1

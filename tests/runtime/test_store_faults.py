@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acron import Acron, RunState
+from acron.events import Troubled
 from acron.stores.json_file import JsonFileStore
 from tests.stores.faults import FaultyFiles
 
@@ -29,6 +30,27 @@ class Trouble(FaultyFiles):
             self.failed += 1
             raise OSError(self.code, os.strerror(self.code))
         return super()._fails(name)
+
+
+async def test_a_failure_is_told_once(
+    acron_time: VirtualTime, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = Trouble()
+    app = Acron(JsonFileStore(tmp_path / "jobs.json", files=files), clock=acron_time.clock)
+
+    @app.job("every 10m")
+    async def beat() -> None: ...
+
+    async with app:
+        events = app.events()
+        files.code = errno.ENOSPC
+        await acron_time.advance(minutes=12)
+        files.code = 0
+    told = [event.error async for event in events if isinstance(event, Troubled)]
+    whats = [one.partition(":")[0] for one in told]
+    assert whats == ["heartbeat"] * whats.index("tick failed") + ["tick failed"] * 7
+    disk = os.strerror(errno.ENOSPC)
+    assert [text for one in caplog.records if disk in (text := one.getMessage())] == told
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO", "EROFS", "EACCES", "EMFILE"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import zoneinfo
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import tzdata  # type: ignore[import-untyped]
 from acron import Acron
 from acron.errors import StoreUnavailable
 from acron.model import SkipReason
+from acron.runtime import rules
 from acron.runtime.rules import edition
 from acron.stores.memory import MemoryStore
 from acron.timetable import forget_zones
@@ -149,6 +151,22 @@ async def test_what_is_past_by_the_new_rules_is_late_and_not_lost(
         assert len(await app.runs("once")) == len(await app.runs("daily")) == 1
 
 
+async def test_rules_that_come_too_late_fire_twice_that_day_and_then_as_they_should(
+    acron_time: VirtualTime, decree: Decree
+) -> None:
+    """The limit that docs/reference/schedules.md tells of."""
+    store, ran = MemoryStore(), list[datetime]()
+    acron_time.set(BEFORE)
+    async with make(acron_time, store, ran) as app:
+        await app.add("every day at 9am", "note", id="daily")
+        await acron_time.advance_to(SUNDAY + 7.5 * HOUR)
+    decree("Africa/Lagos", "2026b")
+    forget_zones()
+    async with make(acron_time, store, ran):
+        await acron_time.advance_to(SUNDAY + 2 * DAY)
+    assert ran == [SUNDAY + 7 * HOUR, SUNDAY + 8 * HOUR, SUNDAY + DAY + 8 * HOUR]
+
+
 async def test_the_same_rules_move_nothing(
     acron_time: VirtualTime, decree: Decree, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,6 +196,40 @@ def test_where_the_edition_is_told(tmp_path: Path, decree: Decree) -> None:
     assert edition() == f"of {int((plain / 'UTC').stat().st_mtime)}"
     zoneinfo.reset_tzpath([])
     assert edition() == tzdata.IANA_VERSION
+
+
+async def test_no_file_is_read_on_the_loop(
+    acron_time: VirtualTime, decree: Decree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[threading.Thread] = []
+
+    def noted() -> str:
+        readers.append(threading.current_thread())
+        return edition()
+
+    monkeypatch.setattr(rules, "edition", noted)
+    async with make(acron_time, MemoryStore(), []):
+        await acron_time.advance(hours=2)
+    assert len(readers) >= 2
+    assert threading.current_thread() not in readers
+
+
+async def test_a_disk_that_hangs_at_the_start_is_asked_again(
+    acron_time: VirtualTime, decree: Decree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    acron_time.set(BEFORE)
+    async with make(acron_time, store, []) as app:
+        await fill(app)
+    decree("Africa/Lagos", "2026b")
+    monkeypatch.setattr(rules, "PATIENCE", 0.0)
+    async with make(acron_time, store, []) as app:
+        assert (await app.status()).last_error == "rules of time zones: TimeoutError"
+        monkeypatch.undo()
+        await acron_time.advance(hours=1)
+        assert (await due(app))["daily"] == SUNDAY + 8 * HOUR
+        assert app.node is not None
+        assert app.node.zones == "2026b"
 
 
 class Away(MemoryStore):

@@ -99,11 +99,56 @@ class Miscounting(Interval):
         return super().count(after, until) + (self.last_at(after) == after)
 
 
+class Enumerating(Interval):
+    """A schedule with a fault: it counts one by one."""
+
+    __slots__ = ()
+
+    def count(self, after: datetime, until: datetime) -> int:
+        number, at = 0, self.next_after(after)
+        while at is not None and at <= until and number < 2000:
+            number, at = number + 1, self.next_after(at)
+        return number
+
+
+class Interrupted(Interval):
+    """A schedule with a fault: on one day it says that it has come to its end."""
+
+    __slots__ = ()
+
+    def next_after(self, instant: datetime) -> datetime | None:
+        return None if f"{instant:%F}" == "2026-03-29" else super().next_after(instant)
+
+
+class Familiar(Interval):
+    """A schedule with a fault: it takes whatever it is compared with for one of its kind."""
+
+    __slots__ = ()
+
+    def __eq__(self, _: object) -> bool:
+        return True
+
+    __hash__ = Interval.__hash__
+
+
+class Loud(Interval):
+    """A schedule with a fault: its words move the cursor."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "\x1b[2Jevery minute"
+
+
 @pytest.mark.parametrize(
     "kind, test",
     [
         (Early, "test_next_is_strictly_later_and_in_utc"),
         (Miscounting, "test_count_equals_enumeration"),
+        (Enumerating, "test_count_does_not_enumerate"),
+        (Interrupted, "test_what_has_come_to_an_end_stays_so"),
+        (Familiar, "test_equal_by_value_and_hashable"),
+        (Loud, "test_describe_is_one_line_of_words"),
     ],
 )
 def test_the_contract_finds_a_fault(kind: type[Interval], test: str) -> None:

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import pytest
 
 from acron.model import RunState, SkipReason
 from acron.testing.simulation import play, write
 from acron.testing.simulation.people import MOODS
-from acron.testing.simulation.script import CHATS, DISK_ERRORS, FATAL, HANDS, PROVIDERS, STEPS
+from acron.testing.simulation.script import (
+    CHATS,
+    DISK_ERRORS,
+    FATAL,
+    HANDS,
+    PROVIDERS,
+    STEPS,
+    Script,
+    Step,
+)
+
+if TYPE_CHECKING:
+    from acron.testing.simulation.stage import Stage
 
 #: 2,000 seeds, in parts that xdist spreads over the cores.
 CHUNK, CHUNKS = 50, 40
 #: In which everything has struck; and where it is looked for when they have become other stories.
 KNOWN = (
-    495,
-    252,
-    7,
-    1250,
-    1255,
-    758,
-    1107,
-    244,
-    793,
-    46,
-    95,
-    1083,
-    1196,
-    30,
-    32,
-    269,
-    464,
-    497,
-    941,
-    41,
-    103,
-    360,
-    403,
-    738,
+    *(495, 252, 7, 1250, 1255, 758, 1107, 244, 793, 46, 95, 1083),
+    *(1196, 30, 32, 269, 464, 497, 941, 41, 103, 360, 403, 738),
 )
 SOME = range(100_000, 100_300)
 
@@ -63,6 +55,59 @@ def test_the_same_seed_tells_the_same_story() -> None:
         [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
     )
     assert told.stdout.split() == [play(seed).digest for seed in seeds]
+
+
+def test_a_story_that_falls_apart_is_told_like_any_that_breaks() -> None:
+    """Else it would end all that are played with it, and not say which it was."""
+
+    def sabotage(world: Stage) -> None:
+        next(iter(world.processes.values())).start = fail  # type: ignore[method-assign]
+
+    async def fail() -> None:
+        raise AttributeError("no such thing")
+
+    story = play(0, sabotage)
+    assert [str(one.invariant) for one in story.violations] == ["I15"]
+    assert "no such thing" in story.violations[0].how
+
+
+def test_who_dies_of_a_removal_does_not_say_whether_it_is_done() -> None:
+    """It may be, and that breaks no promise."""
+    steps = (
+        Step("crash_at", "a", (2, True, "write")),
+        Step("wait", "", 600),
+        Step("remove", "job1", None),
+    )
+    jobs = (
+        {"id": "job0", "schedule": "30 1 * * *", "action": "work"},
+        {"id": "job1", "schedule": "every 90s", "action": "work"},
+        {"id": "job2", "schedule": "every 3m except 2026-03-29", "action": "work"},
+    )
+    script = Script(12979, "database", "2026-10-24T23:30:00+00:00", ("a",), jobs, steps)
+    story = play(script)
+    assert "died after write" in story.seen, story
+    assert not story.violations, story
+
+
+def test_a_process_that_is_killed_while_it_stops() -> None:
+    """With its loop blocked: nobody waits for it any more."""
+
+    def sabotage(world: Stage) -> None:
+        process = next(iter(world.processes.values()))
+
+        async def play() -> None:
+            await process.start()
+            await world.loop.advance(5.0)
+            world.loop.block(process.life, 500.0)
+            stopping = asyncio.create_task(process.stop())
+            await world.loop.advance(1.0)
+            process.kill()
+            await stopping
+
+        world.play = play  # type: ignore[method-assign]
+
+    story = play(0, sabotage)
+    assert not story.violations, story
 
 
 def test_a_script_is_made_of_its_seed_alone() -> None:

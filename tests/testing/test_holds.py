@@ -7,15 +7,19 @@ held it would fire first.
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiofiles
+import aiosqlite
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import pytest
 
@@ -174,3 +178,70 @@ async def test_many_calls_in_flight(acron_time: VirtualTime) -> None:
         threads = Threads(limit=4)
         values = await asyncio.gather(*(threads.run(int, n) for n in range(500)))
     assert values == list(range(500))
+
+
+async def test_a_connection_of_aiosqlite(acron_time: VirtualTime, tmp_path: Path) -> None:
+    with standing_still(acron_time):
+        async with aiosqlite.connect(tmp_path / "bot.db") as db:
+            await db.execute("create table seen (id)")
+            await db.executemany("insert into seen values (?)", [(n,) for n in range(1000)])
+            async with db.execute("select count(*) from seen") as rows:
+                assert await rows.fetchone() == (1000,)
+
+
+async def test_a_thread_that_waits_for_the_loop_holds_nothing(acron_time: VirtualTime) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def later(value: int) -> int:
+        await asyncio.sleep(60)
+        return value
+
+    def asks() -> int:
+        value = asyncio.run_coroutine_threadsafe(later(1), loop).result(10)
+        time.sleep(BRIEFLY)  # and now it holds again
+        return value + anyio.from_thread.run(later, 2)
+
+    timer = loop.call_later(3600, lambda: None)
+    assert await anyio.to_thread.run_sync(asks) == 3
+    timer.cancel()
+    assert (acron_time.now() - START).total_seconds() == 120
+
+
+async def test_one_that_waits_beside_one_that_works(acron_time: VirtualTime) -> None:
+    loop, ends = asyncio.get_running_loop(), []
+
+    def asks() -> None:
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(60), loop).result(10)
+        ends.append("asks")
+
+    def works() -> None:
+        time.sleep(BRIEFLY)
+        ends.append("works")
+
+    await asyncio.gather(Threads().run(asks), asyncio.to_thread(works))
+    assert ends == ["works", "asks"]
+    assert (acron_time.now() - START).total_seconds() == 60
+
+
+async def test_a_raw_thread_has_nothing_to_lend(acron_time: VirtualTime) -> None:
+    loop, never = asyncio.get_running_loop(), asyncio.Event()
+    handed = threading.Event()
+
+    def hands_over() -> None:
+        asyncio.run_coroutine_threadsafe(never.wait(), loop)
+        handed.set()
+
+    threading.Thread(target=hands_over).start()
+    with standing_still(acron_time):
+        await asyncio.to_thread(handed.wait, 10)
+        await asyncio.to_thread(time.sleep, BRIEFLY)
+    never.set()
+
+
+async def test_signals_are_heard_while_time_jumps(acron_time: VirtualTime) -> None:
+    loop, heard = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, heard.set)
+    with standing_still(acron_time):
+        signal.raise_signal(signal.SIGUSR1)
+        await heard.wait()
+    loop.remove_signal_handler(signal.SIGUSR1)

@@ -85,13 +85,47 @@ def test_what_goes_well_again_and_again_is_told_in_a_line() -> None:
 
 
 def test_a_long_story_is_its_beginning_and_its_end() -> None:
-    marks = [calm(hour, "flaky", well=False) for hour in range(500)]
+    marks = [calm(hour, "flaky")._replace(text=f"said {hour}", calm=False) for hour in range(500)]
     lines = draw(marks, START + at(500 * 3600), UTC)
     events = [line for line in lines if line[2] in "012"]
     assert len(events) == LINES
-    assert events[0].endswith("● flaky  succeeded")
+    assert events[0].endswith("● flaky  said 0")
     assert events[-1].endswith("now")
     assert [line.strip() for line in lines if "┊" in line] == ["┊ 441 lines more"]
+
+
+def test_where_a_page_is_too_short_what_comes_again_is_folded_too() -> None:
+    marks = [Mark(START, "begins", "a", "long", "starts")]
+    for hour in range(1, 49):
+        marks += [Mark(START + at(3600 * hour), "not", f"s{hour}", "long", "skipped: overlap")]
+        marks += [calm(hour, "tidy")]
+        if hour == 30:
+            marks += [Mark(START + at(3600 * hour), "at once", "f", "rare", "failed: no cake")]
+    lines = [line[25:] for line in draw(marks, START + at(48 * 3600), UTC)[1:] if line[25:]]
+    assert lines == [
+        "╭  long  starts",
+        "│○ long  skipped: overlap",
+        "│● tidy  succeeded",
+        "│○ long  skipped: overlap",
+        "┊  went well: tidy (28); as before: long (28)",
+        "│● tidy  succeeded",
+        "│● rare  failed: no cake",
+        "│○ long  skipped: overlap",
+        "│● tidy  succeeded",
+        "┊  went well: tidy (16); as before: long (17)",
+        "│● tidy  succeeded",
+        "│  now",
+    ]
+    few = draw(marks[:9], START + at(48 * 3600), UTC)
+    assert sum("skipped: overlap" in line for line in few) == 4
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_a_page_is_as_wide_as_it_is_told_to_be(width: int) -> None:
+    marks = [Mark(START, "at once", "a", "busy", "why " * 100)]
+    marks += [calm(hour, name * 20) for hour in range(1, 30) for name in "abcd"]
+    widest = max(map(len, draw(marks, START + at(3600 * 30), UTC, width)))
+    assert width - 5 <= widest <= width
 
 
 def test_no_line_is_wider_than_the_page_and_long_texts_are_wrapped() -> None:

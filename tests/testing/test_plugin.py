@@ -289,3 +289,45 @@ def test_the_plugin_costs_a_pytest_that_does_not_use_it_nothing() -> None:
     )
     plain = subprocess.check_output([sys.executable, "-c", program], text=True)
     assert plain.split() == []
+
+
+def test_trio_is_refused(clean: pytest.Pytester) -> None:
+    clean.makepyfile("""
+        import anyio
+        import pytest
+
+        @pytest.fixture(params=["asyncio", "trio"])
+        def anyio_backend(request):
+            return request.param
+
+        @pytest.mark.anyio
+        async def test_an_hour(acron_time):
+            await anyio.sleep(3600)
+    """)
+    result = clean.runpytest_inprocess("--asyncio-mode=strict")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["E *VirtualTimeError: this test runs on trio: *"])
+
+
+def test_apps_inside_of_what_the_test_has_are_drawn(clean: pytest.Pytester) -> None:
+    clean.makepyfile("""
+        from types import SimpleNamespace
+        import pytest
+        from acron import Acron
+
+        @pytest.fixture
+        async def pair(acron_time):
+            async with Acron("memory://", app="in a tuple") as app:
+                yield app, "chat"
+
+        class TestBot:
+            async def test_broken(self, acron_time, pair):
+                self.app = Acron("memory://", app="in self")
+                bots = {"one": Acron("memory://", app="in a dict", clock=acron_time.clock)}
+                async with self.app:
+                    assert "the test's own" == "failure"
+    """)
+    result = clean.runpytest_inprocess("--asyncio-mode=auto", "-W", "error")
+    result.assert_outcomes(failed=1)
+    for name in ("in a tuple", "in self", "in a dict"):
+        result.stdout.fnmatch_lines([f"{name}: 0 runs*"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,6 @@ from acron.testing import RecordingAdapter, rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Cli = Callable[..., Any]
 
@@ -70,6 +70,25 @@ def test_a_week_of_a_program() -> None:
     assert (found.start, found.until) == (MONDAY, MONDAY + timedelta(days=7))
     assert (found.failures, found.parked) == ([], [])
     assert real.messages == []
+
+
+def test_it_is_the_same_story_each_time() -> None:
+    app = Acron("memory://")
+
+    @app.job("every day at noon")
+    async def plans(ctx: Context) -> None:
+        for hour in (1, 2):
+            await app.add(f"in {hour}h", later, kwargs={"what": f"{ctx.scheduled_at:%d}"})
+
+    @app.action
+    async def later(what: str) -> str:
+        return what
+
+    stories = [rehearse(app, 3, start=MONDAY) for _ in range(2)]
+    assert stories[0] == stories[1]
+    added = [(job.does, job.sent) for job in stories[0].jobs if job.added]
+    assert added == [("later", 0)] * 6
+    assert len({job.id for job in stories[0].jobs}) == 7
 
 
 def test_failures_are_told_once_their_retries_are_used_up(
@@ -185,6 +204,38 @@ def test_the_command_line_tells_what_would_be_sent(
     assert monday.split() in lines
     assert "thinking" in err
     assert "thinking" not in said
+
+
+ADDING = """
+from acron import Acron
+
+app = Acron("memory://")
+
+
+@app.job("every day at 9am")
+async def plans(ctx):
+    await app.add("in 1h", later, deliver="telegram:7")
+
+
+@app.action
+async def later():
+    return "a text of some length, so that there is something to be wrapped " * 2
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 80, 500])
+def test_jobs_of_one_kind_share_a_line_and_the_drawing_fits(
+    bot: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    from acron.cli import main
+
+    Path("rehearsed_bot.py").write_text(ADDING)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["simulate", "--app", bot, "--from", "2026-11-23T00:00", "--days", "4"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert "later (4 jobs)  in 1h             4     4" in lines
+    drawn = lines[lines.index("  Mon 2026-11-23") :]
+    assert max(map(len, drawn)) <= columns
 
 
 def test_the_command_line_fails_when_a_run_does(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from acron import ScheduleError
+from acron import Acron, ScheduleError
+from acron.clock import SystemClock
 from acron.testing import START, VirtualTime, VirtualTimeError, WaitsForever, virtual_time
 
 if TYPE_CHECKING:
@@ -175,6 +176,11 @@ async def test_advance_with_nothing_else_to_do(acron_time: VirtualTime) -> None:
     assert acron_time.now() == START + timedelta(days=1, hours=2, minutes=3, seconds=5)
     with pytest.raises(ValueError, match="run back"):
         await acron_time.advance(-1)
+    now = acron_time.now()
+    for never in (float("inf"), float("nan"), 1e12):
+        with pytest.raises(ValueError, match="the end of the calendar"):
+            await acron_time.advance(never)
+    assert acron_time.now() == now
 
 
 async def test_advances_side_by_side(acron_time: VirtualTime) -> None:
@@ -296,8 +302,10 @@ async def test_run_until(acron_time: VirtualTime) -> None:
         return len(seen) >= 6
 
     assert await acron_time.run_until(six) is True
-    with pytest.raises(TimeoutError, match="is not true after"):
-        await acron_time.run_until(lambda: False, limit=90)
+    with pytest.raises(
+        TimeoutError, match="is not true after 1m 30s, at 2026-01-01 00:07:30 UTC: "
+    ):
+        await acron_time.run_until(list, limit=90)
     assert acron_time.now() == START + timedelta(minutes=7, seconds=30)
     task.cancel()
 
@@ -516,3 +524,31 @@ async def test_the_marker_says_when_it_begins(acron_time: VirtualTime) -> None:
 @pytest.mark.parametrize("acron_time", [datetime(2031, 1, 1, tzinfo=UTC)], indirect=True)
 async def test_a_parameter_says_when_it_begins(acron_time: VirtualTime) -> None:
     assert acron_time.now() == datetime(2031, 1, 1, tzinfo=UTC)
+
+
+# --- apps and the clock
+
+
+async def test_an_app_without_a_clock_takes_that_of_the_loop(acron_time: VirtualTime) -> None:
+    app, other = Acron("memory://"), SystemClock()
+    real = Acron("memory://", clock=other)
+    app.job("every 1h", id="hourly")(lambda: None)
+    async with app, real:
+        await acron_time.advance(hours=3)
+        assert [run.scheduled_at for run in await app.runs()] == [
+            START + timedelta(hours=hours) for hours in (3, 2, 1)
+        ]
+        assert app.clock is acron_time.clock
+        assert real.clock is other
+
+
+def test_once_time_is_real_so_is_the_clock() -> None:
+    app = Acron("memory://")
+
+    async def year() -> int:
+        async with app:
+            return app.clock.now().year
+
+    with virtual_time("2031-01-01T00:00:00Z"):
+        assert asyncio.run(year()) == 2031
+    assert asyncio.run(year()) == datetime.now(UTC).year

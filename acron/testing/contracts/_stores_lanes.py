@@ -231,20 +231,23 @@ class DropDuties(StoreSuite):
         def settle(job: Job | None, run: Run, _end: End, _mint: Mint) -> Decision:
             return Decision(job, skips=(a_skip(run.job_id),), dropped=(run.id,))
 
+        async def check(store: Store) -> None:
+            assert await store.run(gone.id) is None
+            assert await store.runs() == [kept]
+            assert await store.runs("a") == []
+            assert await store.skips("a") == [a_skip("a")]
+            assert await runs_of(store, "a") == []
+
         async with self.opened(tmp_path) as store:
             await self.put(store, a_job("a", policy=CHAT), a_job("b"))
             gone, kept = await self.start(store)
             results = await store.finish([end_of(gone)], settle)
             assert [one is not None for one in results] == [True]
             assert await store.finish([end_of(gone)], settle) == [None]
-        async with self.opened(tmp_path) as store:
-            if not self.durable:
-                return
-            assert await store.run(gone.id) is None
-            assert await store.runs() == [kept]
-            assert await store.runs("a") == []
-            assert await store.skips("a") == [a_skip("a")]
-            assert await runs_of(store, "a") == []
+            await check(store)
+        if self.durable:
+            async with self.opened(tmp_path) as store:
+                await check(store)
 
     async def test_in_a_claim(self, tmp_path: Path) -> None:
         def drop(due: Due, _mint: Mint) -> Decision:

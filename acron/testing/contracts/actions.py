@@ -108,9 +108,10 @@ class ActionContract:
 
     async def test_gives_its_output(self, action: Action, good: tuple[Any, str | None]) -> None:
         spec, output = good
-        given = await action.run(spec, context_of(spec))
-        assert given == output
-        assert given is None or type(given) is str
+        for _ in range(2):
+            given = await action.run(spec, context_of(spec))
+            assert given == output
+            assert given is None or type(given) is str
 
     async def test_runs_by_hand_too(self, action: Action, good: tuple[Any, str | None]) -> None:
         spec, output = good
@@ -146,6 +147,7 @@ class ActionContract:
     ) -> None:
         spec, context = good[0], context_of(good[0])
         before = msgspec.json.encode(spec), context.job, context.run
+        action.check(spec)
         await action.run(spec, context)
         assert (msgspec.json.encode(spec), context.job, context.run) == before
 
@@ -153,6 +155,14 @@ class ActionContract:
         spec, output = good
         runs = (action.run(spec, context_of(spec, job_id=f"job-{n}")) for n in range(10))
         assert await asyncio.gather(*runs) == [output] * 10
+
+    async def test_runs_at_the_same_time_do_not_meet(
+        self, action: Action, good: tuple[Any, str | None], bad: Any
+    ) -> None:
+        runs = (action.run(spec, context_of(spec)) for spec in (good[0], bad) * 3)
+        ends = await asyncio.gather(*runs, return_exceptions=True)
+        assert ends[::2] == [good[1]] * 3
+        assert all(isinstance(end, Exception) for end in ends[1::2])
 
     async def test_ends_when_cancelled_and_leaves_nothing(
         self, action: Action, endless: Any, begun: Callable[[], bool]

@@ -14,6 +14,7 @@ import copy
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
+from unittest.mock import patch
 
 from acron.schedules import Schedule, parse
 
@@ -63,6 +64,12 @@ class ScheduleContract(ABC):
                     assert schedule.next_after(middle) == found
                     assert schedule.next_after(found - _MICRO) == found
 
+    def test_what_has_come_to_an_end_stays_so(self) -> None:
+        for schedule in self.make():
+            nexts = [schedule.next_after(base) for base in BASES]
+            ended = [found is None for found in nexts]
+            assert ended == sorted(ended), f"{schedule} begins again: {nexts}"
+
     def test_instants_are_in_order(self) -> None:
         for schedule in self.make():
             for base in BASES:
@@ -93,6 +100,20 @@ class ScheduleContract(ABC):
                     assert schedule.count(base, at) == number, f"{schedule} up to {at}"
                     assert schedule.count(base, at - _MICRO) == number - 1
 
+    def test_count_does_not_enumerate(self) -> None:
+        for schedule in self.make():
+            kind, calls = type(schedule), 0
+            next_after = kind.next_after
+
+            def counted(self: Schedule, instant: datetime) -> datetime | None:
+                nonlocal calls
+                calls += 1
+                return next_after(self, instant)  # noqa: B023 (called in this turn of the loop)
+
+            with patch.object(kind, "next_after", counted):
+                schedule.count(BASES[1], BASES[4])
+            assert calls <= 1000, f"{schedule}: count looked at {calls} instants"
+
     def test_count_of_an_empty_span_is_zero(self) -> None:
         for schedule in self.make():
             for base in BASES:
@@ -108,6 +129,7 @@ class ScheduleContract(ABC):
         for one, other in zip(self.make(), self.make(), strict=True):
             assert one == other
             assert hash(one) == hash(other)
+            assert one != object()
             assert copy.copy(one) == one
 
     def test_different_schedules_differ(self) -> None:
@@ -126,7 +148,7 @@ class ScheduleContract(ABC):
         for schedule in self.make():
             said = schedule.describe()
             assert said.strip()
-            assert "\n" not in said
+            assert said.isprintable(), ascii(said)
 
     def test_text_reads_back_to_an_equal_value(self) -> None:
         if self.parses:

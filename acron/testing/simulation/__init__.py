@@ -19,12 +19,14 @@ from hashlib import blake2b
 from pathlib import Path
 from random import Random
 from textwrap import wrap
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 from acron import plugins, verbs
 from acron.actions import call, http
 from acron.actions.signature import Signature
+from acron.contain import text_of
 from acron.errors import StoreCorrupt
 from acron.providers import resolve
 from acron.providers.inprocess import InProcessCronScheduler
@@ -77,7 +79,7 @@ class Story(NamedTuple):
         return "\n".join(lines)
 
 
-def play(seed: int | Script, sabotage: Callable[[World], None] | None = None) -> Story:
+def play(seed: int | Script, sabotage: Callable[[Stage], None] | None = None) -> Story:
     """One seed, from its beginning to its verdict. ``sabotage`` breaks something on purpose."""
     script = write(seed) if isinstance(seed, int) else seed
     said = _Listener()
@@ -97,7 +99,7 @@ def play(seed: int | Script, sabotage: Callable[[World], None] | None = None) ->
     return Story(script, tuple(world.trace), tuple(world.violations), +world.seen)
 
 
-def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None) -> World:
+def _play(script: Script, folder: Path, sabotage: Callable[[Stage], None] | None) -> World:
     clock = VirtualClock(datetime.fromisoformat(script.start))
     loop = SimulatedLoop(clock)
     with ExitStack() as patches:
@@ -125,6 +127,10 @@ def _play(script: Script, folder: Path, sabotage: Callable[[World], None] | None
                 await world.play()
             except StoreCorrupt as error:
                 world.broke("I10", one_line(str(error)))
+            except Exception as error:  # noqa: BLE001 (the seeds after it are to be played too)
+                where = extract_tb(error.__traceback__)[-1]
+                told = f"the story fell apart: {text_of(error)}, {where.filename}:{where.lineno}"
+                world.broke("I15", one_line(told, 300))
             finally:
                 for one in warned:  # a coroutine that was never awaited, a file left open
                     world.broke("I15", one_line(str(one.message)))

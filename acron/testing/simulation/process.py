@@ -142,9 +142,9 @@ class Process:
         self._stop.set()
         blocked = self._blocked - self.world.loop.blocked_for(self.life)
         _, late = await asyncio.wait({main}, timeout=STOP_BOUND + 40 * self.slow)
-        if late and self.up and self._blocked > blocked:  # nobody stops what blocks the loop
+        if late and self._blocked > blocked:  # nobody stops what blocks the loop
             _, late = await asyncio.wait({main}, timeout=self._blocked - blocked)
-        if late and self.up:
+        if late and self._main is main:  # and was not killed meanwhile
             self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
             self.kill()
         self._be_well()

@@ -311,6 +311,7 @@ class Stage(World):
         whom = await self._whom(step)
 
         async def remove(app: Acron) -> str:
+            self.added.discard(whom)  # whoever dies of it does not say whether it is done
             await app.remove(whom)
             return whom
 
