@@ -9,6 +9,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
+_QUARTERS = 24 * 4
 #: Days that are looked through for the next instant.
 _FAR = 3
 
@@ -26,21 +27,19 @@ def instants(text: str, tz: str, day: date) -> tuple[datetime, ...] | None:
     minutes, hours = _numbers(fields[0], 60), _numbers(fields[1], 24)
     follows = "*" in fields[0] + fields[1]
     zone = ZoneInfo(tz)
-    found = []
-    at = datetime.combine(day, time(), UTC)
-    before = (at - _MINUTE).astimezone(zone)
-    while at.date() == day:
+    found: list[datetime] = []
+    start = datetime.combine(day, time(), UTC)
+    before = (start - _MINUTE).astimezone(zone)
+    for quarter in range(_QUARTERS):  # in the middle of one no clock is changed
+        at = start + quarter * 15 * _MINUTE
         local = at.astimezone(zone)
-        here = local.minute in minutes and local.hour in hours
-        if here and not follows:
-            here = not local.fold
-        if not follows and local.utcoffset() != before.utcoffset() and not here:
-            here = any(
-                one.minute in minutes and one.hour in hours for one in _left_out(before, local)
-            )
-        if here:
+        leapt = [] if follows else _left_out(before, local)
+        if any(one.minute in minutes and one.hour in hours for one in leapt):
             found.append(at)
-        at, before = at + _MINUTE, local
+        if local.hour in hours and (follows or not local.fold):
+            wanted = [at + n * _MINUTE for n in range(15) if local.minute + n in minutes]
+            found += [one for one in wanted if found[-1:] != [one]]
+        before = local + 14 * _MINUTE
     return tuple(found)
 
 
@@ -71,6 +70,8 @@ def _numbers(field: str, end: int) -> frozenset[int]:
 
 def _left_out(before: datetime, local: datetime) -> list[datetime]:
     """The minutes that the clock leapt over from one minute to the next."""
+    if local.utcoffset() == before.utcoffset():
+        return []
     start = before.replace(tzinfo=None)
     leap = local.replace(tzinfo=None) - start
     return [start + n * _MINUTE for n in range(1, max(int(leap / _MINUTE), 1))]

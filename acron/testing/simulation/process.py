@@ -233,7 +233,8 @@ class Process:
     async def at(self, name: str, book: Book | None = None) -> None:
         """Before a transaction on ``book``."""
         await asyncio.sleep(_LATENCIES[self._chance() % 4] + self.slow)
-        self.world.seen["slow store"] += bool(self.slow)
+        if self.slow:
+            self.world.seen["slow store"] += 1
         if self.partitioned:
             self.world.seen["partition"] += 1
             await asyncio.sleep(2.0)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: each process at what nobody runs; between them, peace ends when all is quiet.
 PEACE, SHORTEST = 1000.0, 520.0
 #: Jobs that are due at one instant, in a crowd.
-CROWD = 15
+CROWD = 11
 #: Records that no job can be read from.
 JUNK: dict[str, tuple[dict[str, Any], ...]] = {
     "junk record": ({"id": "junk", "schedule": 5},),
@@ -242,7 +242,7 @@ class Stage(World):
         """The job that is meant: by its id, or because it has something to lose, soon."""
         if step.whom != WHO_WAITS:
             return step.whom
-        for _ in range(30):
+        for _ in range(15):
             if waiting := sorted(run.job_id for run in self.book.pending.values()):
                 self.seen[f"{step.what} of what waits"] += 1
                 return waiting[0]
@@ -271,7 +271,7 @@ class Stage(World):
         by more than a day: that is not believed, so that the job need not wait for it."""
         if any(process.clock.skew for process in self.processes.values()):
             return
-        await self._edited(lambda app: app.edit(step.whom, schedule="*/1 * * * *"))
+        await self._edited(lambda app: app.edit(step.whom, schedule="*/2 * * * *"))
         ahead = next(iter(self.processes.values()))
         ahead.clock.skew += 150.0
         await self.loop.advance(40.0)
@@ -283,7 +283,7 @@ class Stage(World):
         """All are killed, and while nobody serves, somebody changes what is owed by then."""
         for process in self.processes.values():
             process.kill()
-        await self.loop.advance(250.0)
+        await self.loop.advance(130.0)
         self._edits += 2 - self._edits % 3  # the next is a command
         await self._do_reschedule(step)
         for process in self.processes.values():
