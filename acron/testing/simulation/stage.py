@@ -242,7 +242,7 @@ class Stage(World):
         """The job that is meant: by its id, or because it has something to lose, soon."""
         if step.whom != WHO_WAITS:
             return step.whom
-        for _ in range(15):
+        for _ in range(30):
             if waiting := sorted(run.job_id for run in self.book.pending.values()):
                 self.seen[f"{step.what} of what waits"] += 1
                 return waiting[0]
