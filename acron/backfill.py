@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from acron.abc import Store
 
+#: The lowest rate, in runs a second: the last of ``MOST`` is then due in 300 years.
+SLOWEST = 1e-6
 #: Instants in one backfill.
 MOST = 10_000
 #: Runs written in one transaction.
@@ -57,8 +59,8 @@ async def backfill(
     again: bool,
 ) -> Backfill:
     """See ``ManualWork.backfill``."""
-    if not (math.isfinite(rate) and rate > 0):
-        raise ValueError("rate is a number of runs a second, more than 0")
+    if not SLOWEST <= rate < math.inf:
+        raise ValueError(f"rate is a number of runs a second, {SLOWEST:f} or more")
     instants = _instants(job, now, since, until)
     written = taken = 0
     batch: str | None = None

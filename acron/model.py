@@ -122,9 +122,7 @@ class Policy(
 DEFAULT_POLICY = Policy()
 
 
-class Incident(
-    Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True
-):
+class Incident(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Failures of one job that look alike, from the first one to their end.
 
     ``signature`` is the error without its numbers, ids and addresses. ``state`` goes
@@ -284,14 +282,11 @@ class Skip(
     recorded_at: datetime | None = None
 
 
-class Occurrence(
-    Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True
-):
+class Occurrence(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An instant of a job and its fate; or ``count`` of them, ``first_at`` to ``scheduled_at``.
 
     ``fate`` is the state of its run, whose last attempt stands, or ``skipped`` for a ``reason``.
-    What the job has not dealt with yet is ``owed`` (due by now), ``upcoming``, or, while the job
-    is paused, ``paused``.
+    What the job has not dealt with yet is ``owed`` (due by now), ``upcoming``, or ``paused``.
     """
 
     job_id: str
@@ -308,10 +303,9 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """How an attempt ended: what an action gave, or what went wrong (one line in ``error``).
 
     ``raised`` names the classes of the exception, its own first, for ``Retry.on``; ``again`` is
-    what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason;
-    ``claimed`` is then its job as it was claimed, which may have got another schedule since.
-    ``files`` are paths of what goes with the output, then the names under which they are kept;
-    ``whole`` is the path of all that was said, where ``output`` is cut.
+    what ``Retry.when`` said of it. With ``skip`` the occurrence did not run, for that reason, and
+    ``claimed`` is its job as it was then. ``files`` are the paths, then the kept names, of what
+    goes with the output; ``whole`` is the path of all that was said, where ``output`` is cut.
     """
 
     state: RunState

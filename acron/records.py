@@ -395,4 +395,9 @@ def _instant(value: Any, where: str) -> datetime:
     if value.tzinfo is None:
         message = f"{value.isoformat()} has no zone; write {value.isoformat()}Z for UTC"
         raise InvalidJob(message, where=where)
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidJob(
+            f"{value.isoformat()} is beyond the years 1 to 9999", where=where
+        ) from None

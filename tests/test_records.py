@@ -99,6 +99,7 @@ def test_instants_become_utc() -> None:
         ({"retry": "often"}, "$.retry", "attempts"),
         ({"until": "2027-01-01T00:00"}, "$.until", "no zone"),
         ({"until": "tomorrow"}, "$.until", "not an instant"),
+        ({"until": "9999-12-31T23:59-14:00"}, "$.until", "beyond the years"),
         ({"deliver": [1]}, "$.deliver[0]", "str"),
         ({"deliver": "a\x1b[31m"}, "$.deliver", "printable"),
         ({"tags": "x"}, "$.tags", "array"),

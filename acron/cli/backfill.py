@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from acron.backfill import SLOWEST
 from acron.cli.base import Json, Ref, Usage, verb
 from acron.cli.calendar import instant
 from acron.cli.render import color, many, note, print_json
@@ -56,8 +57,8 @@ def backfill(
             must_run_here(app, job)
         return await _watch(app, begun, here=not taken)
 
-    if not 0 < rate < inf:
-        raise Usage("--rate is a number of starts a second, more than 0")
+    if not SLOWEST <= rate < inf:
+        raise Usage(f"--rate is a number of starts a second, {SLOWEST:f} or more")
     job, begun, taken = target.do(begin)
     states: Counter[str] = Counter()
     if begun.batch is not None:

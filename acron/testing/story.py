@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from acron.app import Acron
@@ -145,11 +144,12 @@ def drawings(values: Iterable[object]) -> list[str]:
 
 def _parts(value: Any) -> list[Any]:
     """What is in it: an element, a value, an attribute."""
-    with suppress(Exception):  # it is people's, and may not want to be looked at
-        if issubclass(type(value), list | tuple | set):
-            return [*value]
+    if issubclass(type(value), list | tuple | set):
+        return [*value]
+    try:
         return [*(value if issubclass(type(value), dict) else vars(value)).values()]
-    return []
+    except Exception:  # noqa: BLE001 (people's value, which may not want to be looked at)
+        return []
 
 
 def _at_once(app: Acron) -> str:

@@ -1,8 +1,7 @@
 """A language-model agent that manages its own schedule, on the command line.
 
-It speaks the chat-completions API with tool calls, so any model behind such an API will do. Say
-"remind me every day at 9am to drink" and it makes the job; what the job asks, the agent answers
-then. Of its own accord a run cannot schedule: it may only list.
+It speaks the chat-completions API with tool calls. Say "remind me every day at 9am to drink" and it
+makes the job; what the job asks, the agent answers then. A run cannot schedule: it may only list.
 """
 
 from __future__ import annotations
@@ -20,37 +19,25 @@ from acron.integrations import tool
 API = os.environ.get("MODEL_API", "https://api.openai.com/v1")
 MODEL = os.environ.get("MODEL", "gpt-4o-mini")
 KEY = {"Authorization": f"Bearer {os.environ.get('MODEL_KEY', '')}"}
-STEPS = 8
-
-
-class ModelError(Exception):
-    """No answer from the model, or none that can be read."""
-
 
 app = Acron(os.environ.get("AGENT_STORE", "sqlite:///agent.db"), app="agent", tz="Europe/Paris")
 
 
 async def think(words: str) -> str:
-    """What the model answers, once it has used the tool as it likes."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": words}]
     ask = {"model": MODEL, "tools": [{"type": "function", "function": tool.schema()}]}
     async with aiohttp.ClientSession(headers=KEY, raise_for_status=True) as model:
-        for _ in range(STEPS):
+        for _ in range(8):
             request = ask | {"messages": messages}
-            try:
-                async with model.post(f"{API}/chat/completions", json=request) as reply:
-                    said = (await reply.json())["choices"][0]["message"]
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise ModelError(f"{API}: {error or 'no answer in time'}") from error
-            except (ValueError, LookupError, TypeError) as error:
-                raise ModelError(f"{API}: this is no chat completion") from error
+            async with model.post(f"{API}/chat/completions", json=request) as reply:
+                said = (await reply.json())["choices"][0]["message"]
             messages.append(said)
             for wanted in said.get("tool_calls") or ():
                 done = await tool.call(app, wanted["function"]["arguments"], origin="me")
                 messages.append({"role": "tool", "tool_call_id": wanted["id"], "content": done})
             if not said.get("tool_calls"):
                 return said.get("content") or said.get("refusal") or "(nothing)"
-    return f"I gave up after {STEPS} steps."
+    return "I gave up after 8 steps."
 
 
 @app.agent
@@ -69,5 +56,5 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
-    except ModelError as error:
-        sys.exit(f"agent: {error}")
+    except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError) as error:
+        sys.exit(f"agent: no answer from {API}: {type(error).__name__}: {error}")

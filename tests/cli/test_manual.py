@@ -122,6 +122,7 @@ def test_a_backfill_that_fails_says_so(cli: Cli) -> None:
         (("--since", "2026-11-02", "--until", "2026-11-01"), 2, "later than --since"),
         (("--since", "2001-11-02", "--until", "2026-11-01"), 1, "go in steps"),
         (("--since", "2026-11-01", "--until", "2026-11-02", "--rate", "nan"), 2, "--rate"),
+        (("--since", "2026-11-01", "--until", "2026-11-02", "--rate", "1e-9"), 2, "--rate"),
         (("--since", "0001-01-01", "--until", "2026-11-01"), 2, "--since '0001-01-01' is no"),
         (("--since", "2026-11-02"), 2, "--until"),
     ],
