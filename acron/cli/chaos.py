@@ -126,10 +126,10 @@ def tell_one(seed: int) -> None:
         typer.echo(str(story))
         typer.echo(f"all invariants held; trace {story.digest}")
         return
-    wanted = {one.invariant for one in story.violations}
+    wanted = {one.reason for one in story.violations}
 
     def fails(script: Script) -> bool:
-        return bool(wanted & {one.invariant for one in play(script).violations})
+        return bool(wanted & {one.reason for one in play(script).violations})
 
     shortest = play(shrink(write(seed), fails))
     typer.echo(str(shortest))
