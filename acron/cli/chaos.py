@@ -45,6 +45,8 @@ def tell(seeds: int, *, as_json: bool) -> None:
             for part, failed in _played(pool, seeds):
                 seen += part
                 broken |= failed
+                for seed, told in failed.items():  # the end may be an hour away
+                    typer.echo(f"\nseed {seed}: {'; '.join(told)}", err=True)
                 played = min(played + _CHUNK, seeds)
                 bar.update(played - bar.pos)
         except BaseException as error:
