@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -233,21 +234,30 @@ class Ledger:
         self._keep_skips(kept)
 
     def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
-        runs = self.runs
+        runs, unsent = self.runs, self.unsent
         some_old = self._ends_from is not None and self._ends_from < before
+        busy = Counter(run.job_id for run in unsent.values())
+        busy.update(
+            run.job_id
+            for opened in self.open.values()
+            for run in opened.values()
+            if run.state is RUNNING
+        )
         for job_id, run_ids in self._history().items():
             if len(run_ids) <= keep and not some_old:
                 continue  # the common case, every hour, of however many runs
             in_order: Iterable[Run] = map(runs.__getitem__, run_ids)
             if not self._sorted:
                 in_order = sorted(in_order, key=_newness)
-            ended = (run for run in in_order if run.state is not RUNNING)
-            going_on = sum(run.state is RUNNING for run in self.open.get(job_id, {}).values())
-            yield from islice(ended, max(len(run_ids) - going_on - keep, 0))
-            if some_old:
-                for run in ended:
-                    if run.finished_at is not None and run.finished_at < before:
-                        yield run
+            excess = max(len(run_ids) - busy[job_id] - keep, 0)
+            for run in in_order:
+                if not (excess or some_old):
+                    break
+                if excess and run.state is not RUNNING and run.id not in unsent:
+                    excess -= 1
+                    yield run
+                elif run.finished_at is not None and run.finished_at < before:
+                    yield run
 
     def _kept_skips(self, before: datetime, keep: int) -> list[Skip]:
         counts: dict[str, int] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from acron.model import RunState, SkipReason
 from acron.runtime.claim import Decider
-from acron.stores.dead import DIED
+from acron.stores.dead import DIED, is_unsent
 from acron.testing.simulation import oracle
 from acron.testing.simulation.people import named
 from acron.timetable import TICK, fire_at, grace, timetable
@@ -287,7 +287,8 @@ class Kept:
         for run in gone:
             newer = self._newer(run)
             old = run.finished_at is not None and run.finished_at < self._before
-            if not run.state.ended or not (old or newer >= self._keep):
+            many = newer >= self._keep and not is_unsent(run)
+            if not run.state.ended or not (old or many):
                 world.broke("I10", f"{named(run)} was pruned, and is {run.state}")
         world.eras.forgotten(gone, lost)
 
