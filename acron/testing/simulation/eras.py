@@ -140,11 +140,28 @@ class Eras:
         for skip in era.skips:  # each once: a clock that was ahead may have told the same before
             if skip in skips:
                 skips.remove(skip)
-        mine = told._replace(runs=[run for run in told.runs if run.id not in era.runs], skips=skips)
+        schedule = timetable.timetable(job)
+        runs = [
+            run
+            for run in told.runs
+            if run.id not in era.runs or _ran_ahead(run, era, schedule, skips)
+        ]
+        mine = told._replace(runs=runs, skips=skips)
         since = era.began + TICK  # the instant at which it is made is not owed
         rows = occurrences(mine, self._world.now(), since, until)
-        if wrong := _miscounted(rows, timetable.timetable(job), since, until):
+        if wrong := _miscounted(rows, schedule, since, until):
             self._world.broke("I1", f"{job.id}: {when}{wrong}")
+
+
+def _ran_ahead(run: Run, era: Era, schedule: Schedule, skips: Sequence[Skip]) -> bool:
+    """Whether a run from before the era is what is told of an instant in it: by a clock that was
+    ahead it ran already, and does not run again."""
+    at = run.scheduled_at
+    if at is None or at <= era.began or schedule.next_after(at - TICK) != at:
+        return False
+    return not any(
+        (skip.first_at or skip.scheduled_at) <= at <= skip.scheduled_at for skip in skips
+    )
 
 
 def _dealt_with(old: Job, now: datetime) -> datetime | None:

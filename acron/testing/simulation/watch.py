@@ -124,7 +124,8 @@ class Watch:
                 self._world.broke("I8", f"{job.id} missed {skip.scheduled_at}, within its grace")
         for run in decision.runs:
             at = run.scheduled_at
-            if policy == "none" and run.state is RUNNING and at is not None and is_late(at):
+            starts = run.state is RUNNING and not run.cancel_requested
+            if policy == "none" and starts and at is not None and is_late(at):
                 self._world.broke("I8", f"{named(run)} started beyond its grace")
 
     def claimed(self, process: Process, book: Book, decisions: Sequence[Decision]) -> None:
