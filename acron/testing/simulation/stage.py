@@ -198,6 +198,9 @@ class Stage(World):
         store = FileStore(self.path, Bystander(self, "after the outage"))
         await store.open(self.now())
         self.eras.power_is_back(store.book)
+        # What was only read, and not synced by then, is no promise.
+        known = self.watch.heard | self.watch.settled.keys()
+        self.runs = {run_id: run for run_id, run in self.runs.items() if run_id in known}
         store.drop()
 
     async def _do_hand(self, step: Step) -> None:

@@ -36,6 +36,7 @@ class Watch:
         self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
         self._claiming: dict[str, datetime] = {}  # processes that are at it, since when by theirs
         self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
+        self.heard: set[str] = set()  # runs whose ends a process knows to be durable
 
     # --- claims
 
@@ -203,6 +204,7 @@ class Watch:
                 world.happened(f"{process.name} writes an end too late")
                 world.seen["stale end refused"] += 1
                 continue
+            self.heard.update(run.id for run in decision.runs if run.state.ended)
             for run in decision.runs:
                 again = "" if run.state.ended else f" until {run.due_at:%H:%M:%S}"
                 world.happened(f"{process.name}: {named(run)} is {run.state}{again}")
