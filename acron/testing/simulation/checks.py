@@ -34,6 +34,8 @@ async def after_step(world: World) -> None:
     """What can be seen of what is stored, and what nodes say of themselves."""
     store = await world.probe()
     runs = {run.id: run for run in await store.runs(limit=ALL)}
+    for kept in world.watch.doubted:
+        kept.look(world, store.book)
     _ends_stay(world, runs)
     _tokens_rise(world, runs)
     world.runs = runs

@@ -239,7 +239,12 @@ class FileStore(JsonFileStore):
         if self._process.world.lockless:
             self._process.world.broke("I10", "jobs.json was written without a lock")
         kept = None if changes.prune is None else Kept(self.book, *changes.prune)
-        super()._commit(changes, seen, declares=declares)
+        try:
+            super()._commit(changes, seen, declares=declares)
+        except BaseException:
+            if kept is not None:  # whoever reads the file next may see that it is done
+                self._process.world.watch.doubted.append(kept)
+            raise
         if kept is not None:
             kept.compare(self._process.world, self.book)
         self._process.world.eras.look(self.book)

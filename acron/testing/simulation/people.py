@@ -278,7 +278,9 @@ class _ChatAdapter(Adapter):
         if stored is None:
             return  # retention has taken it
         states = {one.state for one in stored.deliveries if one.target == f"chat:{message.to}"}
-        if not stored.state.ended or "sending" not in states:
+        # Who stood still in the middle of it was thought dead: then nobody knows, and says so.
+        mid_way = "unknown" if stored.node != self._process.node else "sending"
+        if not stored.state.ended or states.isdisjoint({"sending", mid_way}):
             world.broke(
                 "I13", f"{message.to} is told of {run.id}, which is {stored.state}: {states}"
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from acron.model import Job, Run, RunState
+from acron.occurrences import ALL
 from acron.stores import lock
 from acron.testing.simulation import checks
 from acron.testing.simulation.disk import FileStore
@@ -200,7 +201,8 @@ class Stage(World):
         self.eras.power_is_back(store.book)
         # What was only read, and not synced by then, is no promise.
         known = self.watch.heard | self.watch.settled.keys()
-        self.runs = {run_id: run for run_id, run in self.runs.items() if run_id in known}
+        left = {run.id: run for run in await store.runs(limit=ALL)}
+        self.runs = left | {run_id: run for run_id, run in self.runs.items() if run_id in known}
         store.drop()
 
     async def _do_hand(self, step: Step) -> None:

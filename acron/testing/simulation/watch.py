@@ -36,6 +36,7 @@ class Watch:
         self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
         self._claiming: dict[str, datetime] = {}  # processes that are at it, since when by theirs
         self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
+        self.doubted: list[Kept] = []  # before prunes of which nobody has heard the end
         self.heard: set[str] = set()  # runs whose ends a process knows to be durable
 
     # --- claims
@@ -288,12 +289,21 @@ class Kept:
         if (dict(book.jobs), dict(book.pending)) != self._rest:
             world.broke("I10", "jobs or what waits have changed with a prune")
         for run in gone:
-            newer = self._newer(run)
-            old = run.finished_at is not None and run.finished_at < self._before
-            many = newer >= self._keep and not is_unsent(run)
-            if not run.state.ended or not (old or many):
+            if not self._may_go(run):
                 world.broke("I10", f"{named(run)} was pruned, and is {run.state}")
         world.eras.forgotten(gone, lost)
+
+    def look(self, world: World, book: Book) -> None:
+        """Whether it was done all the same."""
+        gone = [run for run in self._runs.values() if run.id not in book.runs]
+        gone = [run for run in gone if not world.eras.has_pruned(run) and self._may_go(run)]
+        lost = [skip for skip in self._skips if gone and skip not in book.skips]
+        world.eras.forgotten(gone, lost)
+
+    def _may_go(self, run: Run) -> bool:
+        old = run.finished_at is not None and run.finished_at < self._before
+        many = self._newer(run) >= self._keep and not is_unsent(run)
+        return run.state.ended and (old or many)
 
     def _newer(self, run: Run) -> int:
         mine = [one for one in self._runs.values() if one.job_id == run.job_id]

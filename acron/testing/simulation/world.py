@@ -140,7 +140,7 @@ class World:
             app.action(function)
         return app
 
-    async def probe(self) -> Store:
+    async def probe(self) -> FileStore | Database:
         """The truth, by a way that never fails."""
         if self.script.kind == "database":
             if not self.database._opened:  # noqa: SLF001
