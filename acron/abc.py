@@ -322,7 +322,8 @@ class Store(ABC):
     @abstractmethod
     async def prune(self, before: datetime, keep: int) -> int:
         """Forget ended runs and skips older than ``before``, and all but the newest ``keep`` of
-        each job. Never a job, never a run that has not ended. How many rows went."""
+        each job; of runs that still have something to send only those that are old. Never a job,
+        never a run that has not ended. How many rows went."""
 
     # nodes and news
 

@@ -11,7 +11,9 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from tests.disks import SmallDisk
     from tests.pg import Server
 
 pytest_plugins = ["pytester"]
@@ -33,6 +35,15 @@ def pg() -> Iterator[Server]:
     from tests.pg import server
 
     with server() as made:
+        yield made
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A file system of 1 MB."""
+    from tests.disks import small_disk
+
+    with small_disk(tmp_path / "small") as made:
         yield made
 
 

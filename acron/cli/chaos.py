@@ -45,6 +45,8 @@ def tell(seeds: int, *, as_json: bool) -> None:
             for part, failed in _played(pool, seeds):
                 seen += part
                 broken |= failed
+                for seed, told in failed.items():  # the end may be an hour away
+                    typer.echo(f"\nseed {seed}: {'; '.join(told)}", err=True)
                 played = min(played + _CHUNK, seeds)
                 bar.update(played - bar.pos)
         except BaseException as error:
@@ -126,10 +128,10 @@ def tell_one(seed: int) -> None:
         typer.echo(str(story))
         typer.echo(f"all invariants held; trace {story.digest}")
         return
-    wanted = {one.invariant for one in story.violations}
+    wanted = {one.reason for one in story.violations}
 
     def fails(script: Script) -> bool:
-        return bool(wanted & {one.invariant for one in play(script).violations})
+        return bool(wanted & {one.reason for one in play(script).violations})
 
     shortest = play(shrink(write(seed), fails))
     typer.echo(str(shortest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -81,9 +82,7 @@ class Ledger:
     def _in_order(self) -> Iterator[Run]:
         """What was claimed, newest first."""
         self._history()
-        if not self._sorted:
-            self.runs = dict(sorted(self.runs.items(), key=lambda item: _newness(item[1])))
-            self._sorted = True
+        self._sort()
         return reversed(self.runs.values())
 
     def _newest_first(self, state: RunState | None, node: str | None, limit: int) -> Iterator[Run]:
@@ -215,6 +214,15 @@ class Ledger:
         self._fresh.clear()
         return of_job
 
+    def _sort(self) -> None:
+        """Some that were never claimed have ended: they are older than all others."""
+        if not self._sorted:
+            self.runs = dict(sorted(self.runs.items(), key=lambda item: _newness(item[1])))
+            for ids in self._of_job.values():
+                if isinstance(ids, list):
+                    ids.sort(key=lambda run_id: _newness(self.runs[run_id]))
+            self._sorted = True
+
     def _forget(self, before: datetime, keep: int) -> None:
         gone = list(self._old_runs(before, keep))
         history = self._history()
@@ -233,21 +241,30 @@ class Ledger:
         self._keep_skips(kept)
 
     def _old_runs(self, before: datetime, keep: int) -> Iterator[Run]:
-        runs = self.runs
+        unsent = self.unsent
         some_old = self._ends_from is not None and self._ends_from < before
-        for job_id, run_ids in self._history().items():
+        busy = Counter(run.job_id for run in unsent.values())
+        busy.update(
+            run.job_id
+            for opened in self.open.values()
+            for run in opened.values()
+            if run.state is RUNNING
+        )
+        history = self._history()
+        self._sort()
+        runs = self.runs
+        for job_id, run_ids in history.items():
             if len(run_ids) <= keep and not some_old:
                 continue  # the common case, every hour, of however many runs
-            in_order: Iterable[Run] = map(runs.__getitem__, run_ids)
-            if not self._sorted:
-                in_order = sorted(in_order, key=_newness)
-            ended = (run for run in in_order if run.state is not RUNNING)
-            going_on = sum(run.state is RUNNING for run in self.open.get(job_id, {}).values())
-            yield from islice(ended, max(len(run_ids) - going_on - keep, 0))
-            if some_old:
-                for run in ended:
-                    if run.finished_at is not None and run.finished_at < before:
-                        yield run
+            excess = max(len(run_ids) - busy[job_id] - keep, 0)
+            for run in map(runs.__getitem__, run_ids):
+                if not (excess or some_old):
+                    break
+                if excess and run.state is not RUNNING and run.id not in unsent:
+                    excess -= 1
+                    yield run
+                elif run.finished_at is not None and run.finished_at < before:
+                    yield run
 
     def _kept_skips(self, before: datetime, keep: int) -> list[Skip]:
         counts: dict[str, int] = {}

@@ -25,10 +25,12 @@ SELECT data FROM ended_runs WHERE number = $1
 _PRUNE = (
     """
 WITH gone AS (DELETE FROM ended_runs USING (
-    SELECT number, row_number() OVER (PARTITION BY job_id ORDER BY token DESC, number DESC) AS place
+    SELECT number, row_number()
+        OVER (PARTITION BY job_id, unsent ORDER BY token DESC, number DESC) AS place
     FROM ended_runs
 ) AS ranked
-WHERE ended_runs.number = ranked.number AND (place > $2 OR finished_at < $1) RETURNING 1)
+WHERE ended_runs.number = ranked.number AND (place > $2 AND NOT unsent OR finished_at < $1)
+RETURNING 1)
 SELECT count(*) FROM gone
 """,
     """

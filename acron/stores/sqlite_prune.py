@@ -53,7 +53,7 @@ DELETE FROM runs WHERE (token, id) IN (
     excess="""
 DELETE FROM runs WHERE (token, id) IN (
     SELECT token, id FROM runs INDEXED BY runs_job
-    WHERE job_id = ? AND state NOT IN ('pending', 'running')
+    WHERE job_id = ? AND state NOT IN ('pending', 'running') AND NOT unsent
     ORDER BY token DESC, id DESC LIMIT ? OFFSET ?)
 """,
 )

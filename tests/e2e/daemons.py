@@ -64,9 +64,9 @@ class Toll(NamedTuple):
 
 
 class Daemons:
-    def __init__(self, url: str, effects: Path) -> None:
+    def __init__(self, url: str, effects: Path, number: int = 3) -> None:
         self._command = [sys.executable, "-c", DAEMON, url, str(effects)]
-        self.all = [self._start() for _ in range(3)]
+        self.all = [self._start() for _ in range(number)]
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._command, env=ENV)

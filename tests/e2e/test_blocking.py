@@ -1,12 +1,18 @@
-"""What blocks a thread delays nobody else, in real time."""
+"""What blocks a thread delays nobody else, and holds no process, in real time."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 from acron import Acron, Command, RunState
+from tests.e2e.daemons import ENV
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 QUICK = ["on_a_thread", "on_the_loop", "process"]
 
@@ -39,3 +45,47 @@ async def test_a_function_that_blocks_delays_no_other_job() -> None:
                 await asyncio.sleep(0.02)
     finally:
         free.set()
+
+
+STUCK = """
+import asyncio, sys, threading
+from acron import Acron
+from acron.abc import Adapter
+
+class Phone(Adapter):
+    name = "phone"
+    blocking = True
+
+    def send(self, message):
+        print("sending", flush=True)
+        threading.Event().wait()
+
+app = Acron(sys.argv[1], adapters={"phone": Phone()}, drain_timeout=1.0)
+
+@app.job("in 100ms", deliver="phone:home")
+async def calls():
+    return "hello"
+
+asyncio.run(app.run())
+"""
+
+
+async def test_a_delivery_that_is_stuck_in_a_thread_holds_no_process(tmp_path: Path) -> None:
+    """FAULTS 32: it ends when it is asked to, and nobody tries again what may have gone out."""
+    url = str(tmp_path / "jobs.json")
+    process = subprocess.Popen(  # noqa: ASYNC220 (nothing else is on the loop)
+        [sys.executable, "-c", STUCK, url], env=ENV, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        while "sending" not in (line := process.stdout.readline()):
+            assert line
+        process.terminate()
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    async with Acron(url, app="other").attached(firing=True) as app:
+        (run,) = await app.runs("calls")
+    assert run.state is RunState.SUCCEEDED
+    assert [one.state for one in run.deliveries] == ["unknown"]

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from datetime import datetime
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,59 @@ def test_an_agent_is_armed_called_and_armed_again(service: Service) -> None:
     assert len(set(instants)) == len(instants)
     assert max(run["lateness"] for run in runs) < 10
     assert set(service.armed()) == {"tea"}, told + service.log()
+
+
+def proof(service: Service) -> str:
+    """What the arming service proves itself with when it calls: here it calls us."""
+    heard: list[str] = []
+
+    class Ear(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Ear) as ear:
+        ear.timeout = 20
+        call = {"job_id": "x", "fire_at": datetime.now(UTC).isoformat(), "dedup_key": "x"}
+        call["agent_callback_url"] = f"http://127.0.0.1:{ear.server_port}"
+        assert ask(f"{service.url}/api/agent-cron/provision", call)[0] == 200
+        ear.handle_request()
+    return heard[0].removeprefix("Bearer ")
+
+
+def test_bodies_that_are_too_large_slow_or_deep_harm_nobody(service: Service) -> None:
+    """FAULTS 45, from one who may call."""
+    acron = service.acron
+    acron("add", "every 2s", "--command", "echo hot", "--id", "tea")
+    port = int(service.agent.rsplit(":", 1)[1])
+    daemon = acron.begin("run", "--serve", str(port))
+    assert daemon.stdout is not None
+    while " fires " not in (line := daemon.stdout.readline()):
+        assert line
+    token = proof(service)
+    fire = f"{service.agent}/api/cron/fire"
+    head = f"POST /api/cron/fire HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.settimeout(30)
+        slow.sendall(f'{head}Content-Length: 100\r\n\r\n{{"job_id": '.encode())
+        assert ask(fire, "x" * 100_000, token)[0] == 413
+        for body in (b"[" * 60_000, b'{"job_id":' * 6_000, b"\xff"):
+            assert raw(port, head, body) == 400
+        assert b" 408 " in slow.recv(100)
+    while " succeeded tea " not in (line := daemon.stdout.readline()):
+        assert line
+    assert "Traceback" not in acron.stop(daemon)
+
+
+def raw(port: int, head: str, body: bytes) -> int:
+    """The status of the answer to a body as it is."""
+    with socket.create_connection(("127.0.0.1", port)) as call:
+        call.settimeout(20)
+        call.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        return int(call.recv(100).split()[1])
 
 
 def test_nothing_runs_between_two_fires(service: Service) -> None:

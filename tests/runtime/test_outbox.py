@@ -318,6 +318,20 @@ async def test_what_waits_is_sent_after_a_restart_and_not_before_its_time(
     assert len(chat.messages) == 1
 
 
+async def test_a_clock_that_is_set_back_makes_no_message_wait(acron_time: VirtualTime) -> None:
+    """FAULTS 21: to wait is to sleep, and sleeps are monotonic."""
+    chat = RecordingAdapter("chat")
+    chat.fail(times=2)
+    app = make(acron_time, adapters={"chat": chat})
+    say(app, deliver="chat")
+    async with app:
+        await acron_time.advance(hours=1, seconds=1)
+        acron_time.jump_clock(-86400)
+        await acron_time.advance(minutes=2)
+        assert states(await the_run(app)) == {"chat": "delivered"}
+    assert len(chat.messages) == 1
+
+
 class Stuck(Adapter):
     """Blocks its thread until it is let go, once."""
 

@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
     from acron.abc import Store
     from acron.model import Due
-
-    from .conftest import SmallDisk
+    from tests.disks import SmallDisk
 
     Step = Callable[[Store], Awaitable[Any]]
 

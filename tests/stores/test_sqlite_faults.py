@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acron.model import Job
-
-    from .conftest import SmallDisk
+    from tests.disks import SmallDisk
 
 
 @asynccontextmanager

@@ -193,6 +193,28 @@ class LedgerDuties(StoreSuite):
             assert [run.id for run in await store.runs("a")] == [mine[3].id, mine[2].id]
             assert len(await store.runs("b")) == 4
 
+    async def test_what_was_never_claimed_is_the_oldest(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.put(store, a_job("a"))
+            (run,) = await self.start(store)
+            await store.finish([end_of(run, 30)], ended)
+            waiting = await self.wait(store, "a", token=0)
+            await store.request_cancel(waiting.id, at(40))
+            assert [one.id for one in await store.runs()] == [run.id, waiting.id]
+            assert await store.prune(at(20), 1) == 1
+            assert [one.id for one in await store.runs()] == [run.id]
+
+    async def test_a_run_with_something_to_send_is_not_too_many(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.put(store, a_job("a"))
+            runs = [run for _ in range(5) for run in await self.start(store, then=0.0)]
+            await store.finish([end_of(run, 30) for run in runs[:2]], delivering(WAITING))
+            await store.finish([end_of(run, 30) for run in runs[2:]], ended)
+            assert await store.prune(at(20), 2) == 1
+            kept = {run.id for run in await store.runs("a")}
+            assert kept == {runs[0].id, runs[1].id, runs[3].id, runs[4].id}
+            assert await store.prune(at(40), 2) == 4
+
     async def test_prune_never_touches_jobs(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             runs = await self._three(store)

@@ -18,6 +18,7 @@ from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
+from textwrap import wrap
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
@@ -27,12 +28,13 @@ from acron.actions import call, http
 from acron.actions.signature import Signature
 from acron.contain import text_of
 from acron.errors import StoreCorrupt
+from acron.providers import resolve
 from acron.providers.inprocess import InProcessCronScheduler
 from acron.stores import definitions
 from acron.testing.clock import VirtualClock
 from acron.testing.page import line
 from acron.testing.simulation.loop import SimulatedLoop, in_turn
-from acron.testing.simulation.people import CONTROL, SECRET, pull
+from acron.testing.simulation.people import CONTROL, SECRET, installed, pull
 from acron.testing.simulation.script import Script, simpler, write
 from acron.testing.simulation.stage import Stage
 from acron.text import one_line
@@ -66,7 +68,8 @@ class Story(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f"seed {self.script.seed}: {self.script.kind}, {len(self.script.steps)} steps"]
-        lines += [f"  {_told(job)}" for job in self.script.jobs]
+        for job in self.script.jobs:
+            lines += wrap(_told(job), 76, initial_indent="  ", subsequent_indent="    ")
         befores = [at for at, _ in self.trace[:1]] + [at for at, _ in self.trace]
         lines += [
             line(_clock(at), at - before, what)
@@ -93,7 +96,7 @@ def play(seed: int | Script, sabotage: Callable[[Stage], None] | None = None) ->
         root.propagate = propagate
     if said.leaks:
         world.broke("I16", f"logged: {said.leaks[0]:.80}")
-    return Story(script, tuple(world.trace), tuple(world.violations), world.seen)
+    return Story(script, tuple(world.trace), tuple(world.violations), +world.seen)
 
 
 def _play(script: Script, folder: Path, sabotage: Callable[[Stage], None] | None) -> World:
@@ -104,6 +107,7 @@ def _play(script: Script, folder: Path, sabotage: Callable[[Stage], None] | None
         patches.enter_context(patch.object(Threads, "_start", in_turn))
         # What strangers have installed is no part of the story, and slow to look up.
         patches.enter_context(patch.object(plugins, "entry_points", _none_installed))
+        patches.enter_context(patch.object(resolve, "entry_points", installed))
         patches.enter_context(patch.object(http, "find_spec", lambda _: None))
         patches.enter_context(patch.object(call, "Signature", _signature))
         patches.enter_context(patch("secrets.token_hex", lambda n=8: names.randbytes(n).hex()))
@@ -207,7 +211,8 @@ class _Listener(logging.Handler):
 
 
 def _told(job: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={one}" for key, one in job.items())
+    rest = [f"{key}={one}" for key, one in job.items() if key not in {"id", "schedule"}]
+    return f"{job['id']} {job['schedule']}: {', '.join(rest)}"
 
 
 def _clock(seconds: float) -> str:

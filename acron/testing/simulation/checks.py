@@ -34,6 +34,8 @@ async def after_step(world: World) -> None:
     """What can be seen of what is stored, and what nodes say of themselves."""
     store = await world.probe()
     runs = {run.id: run for run in await store.runs(limit=ALL)}
+    for kept in world.watch.doubted:
+        kept.look(world, store.book)
     _ends_stay(world, runs)
     _tokens_rise(world, runs)
     world.runs = runs
@@ -41,8 +43,8 @@ async def after_step(world: World) -> None:
 
 
 def _ends_stay(world: World, runs: dict[str, Run]) -> None:
-    for run_id, before in (world.runs | world.settled).items():
-        if not before.state.ended:
+    for run_id, before in (world.runs | world.watch.settled).items():
+        if not before.state.ended or run_id in world.eras.pruned:
             continue
         run = runs.get(run_id)
         if run is None or (run.state, run.token, run.error) != (
@@ -96,6 +98,7 @@ async def at_the_end(world: World) -> None:
     await after_step(world)
     store = await world.probe()
     await _all_is_claimed(world, store)
+    await _all_ends(world, store)
     for job in await store.page(limit=1000):
         await _all_is_accounted_for(world, store, job)
     await _nothing_is_lost(world, store)
@@ -119,15 +122,39 @@ async def _all_is_claimed(world: World, store: Store) -> None:
         if any(run.job_id == job.id or (key and run.key == key) for run in live):
             continue
         world.broke("I11", f"{job.id} has been due since {due}, and it is {now}")
+    for run in await store.runs(state=RunState.PENDING, limit=ALL):
+        wanted = await store.get(run.job_id)
+        if wanted is None:
+            world.broke("I11", f"{run.id} waits, and its job is gone")
+        elif (now - run.due_at).total_seconds() > BOUND and not _stands_back(wanted, run, live):
+            world.broke("I11", f"{run.id} has waited since {run.due_at}, and it is {now}")
     for process in world.processes.values():
         if process.life is None or process.life.triggers != 1:
             triggers = process.life and process.life.triggers
             world.broke("I12", f"in peace {triggers} triggers pull in {process.name}")
 
 
+def _stands_back(job: Job, run: Run, live: list[Run]) -> bool:
+    """Whether a run waits rightly: its job is paused, or others are in its way."""
+    key = job.policy.key
+    if job.paused is not None and run.scheduled_at is not None and run.batch is None:
+        return True
+    return any(one.job_id == job.id or (key and one.key == key) for one in live)
+
+
+async def _all_ends(world: World, store: Store) -> None:
+    """A run ends within its timeout, whatever it does; and some time for what is slow."""
+    now = world.loop.time()
+    for run in await store.runs(state=RunState.RUNNING, limit=ALL):
+        begun, job = world.people.begun_at.get(run.id), await store.get(run.job_id)
+        bound = None if job is None else job.policy.timeout
+        if begun is not None and bound is not None and now - begun > bound + BOUND:
+            world.broke("I11", f"{run.id} runs for {now - begun:g} s, and has {bound:g}")
+
+
 async def _all_is_accounted_for(world: World, store: Store, job: Job) -> None:
     """I1, I6, I8 of a job since its schedule was last bound."""
-    told = await history(store, job.id)
+    told = world.eras.whole(await history(store, job.id), job.id)
     era = world.eras.current[job.id]
     over = job.completed and job.cursor is not None
     world.eras.check(era, told, job.cursor + TICK if over and job.cursor else world.now())
@@ -154,7 +181,11 @@ async def _nothing_is_lost(world: World, store: Store) -> None:
         job = jobs.get(job_id)
         if job is not None and job.created_at == created_at and job.revision < revision:
             world.broke("I10", f"{job_id} was edited to revision {revision}, and is {job.revision}")
-    if not world.marked:
+    for run_id in sorted(world.cancelled):
+        run = await store.run(run_id)
+        if run is not None and run.state is not RunState.CANCELLED:
+            world.broke("I10", f"{run_id} was cancelled, and is {run.state}")
+    if not world.marked or world.deep:
         return
     text = world.path.read_text()
     for job_id in world.marked & there:
@@ -168,13 +199,14 @@ async def _deliveries(world: World, store: Store) -> None:
     for run in await store.runs(limit=ALL):
         tries = {one.attempts for one in run.deliveries if one.state == "delivered"}
         world.seen["delivery of one target tried again"] += len(tries) > 1
-        if is_unsent(run):
+        if is_unsent(run) and not world.watch.waits_by_another_clock(run):
             world.broke("I11", f"{run.id} is still to be delivered: {run.deliveries}")
         for one in run.deliveries:
             world.seen[f"delivery {one.state}"] += 1
             world.seen["delivery tried again"] += one.attempts > 1
             key = (run.id, one.target.partition(":")[2])
-            if one.state == "delivered" and one.receipt != world.chat.confirmed.get(key):
+            confirmed = world.chat.confirmed.get(key, "never")
+            if one.state == "delivered" and one.receipt != confirmed:
                 world.broke("I13", f"{run.id} says {one.target} is delivered: {one.receipt}")
 
 

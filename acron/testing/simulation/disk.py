@@ -1,26 +1,17 @@
-"""What the processes of a simulation share: a database that leases nodes, or files.
-
-Both are the truth about a world, and both fail where the script says so: before a transaction,
-after it, in the middle of a file's write.
-"""
+"""The files that the processes of a simulation share: they fail before a transaction, after it,
+and in the middle of a write, where the script says so."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import stat
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from msgspec.structs import replace
-
-from acron.errors import StoreUnavailable
 from acron.stores.files import Files
 from acron.stores.json_file import JsonFileStore
-from acron.stores.memory import MemoryStore
-from acron.stores.news import News
 from acron.testing.simulation.script import FATAL
+from acron.testing.simulation.watch import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -34,149 +25,6 @@ if TYPE_CHECKING:
     from acron.testing.simulation.process import Process
 
 T = TypeVar("T")
-
-#: Seconds that a node lives without renewing its lease, and between two renewals.
-LEASE = 60.0
-RENEWAL = 20.0
-
-_FENCED = frozenset({"claim", "finish", "recover", "mark", "beat"})
-
-
-class Database(MemoryStore):
-    """One for all processes, with leases by its own time (``monotonic``), which nobody else has."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        super().__init__()
-        self.leases: dict[str, float] = {}
-        self.connections: list[Connection] = []
-        self._monotonic = monotonic
-
-    @property
-    def book(self) -> Book:
-        return self._book
-
-    def lapsed(self, node: str) -> bool:
-        return self.leases.get(node, float("-inf")) <= self._monotonic()
-
-    def _dead(self, node: str) -> bool:
-        return self.lapsed(node)
-
-    async def open(self, now: datetime, node: Node | None = None) -> None:
-        await super().open(now, node)
-        self._news = _Everybody(self.connections)
-
-    async def nodes(self) -> list[Node]:
-        known = await super().nodes()
-        return [replace(node, alive=not self.lapsed(node.id)) for node in known]
-
-    def admit(self, node: Node) -> None:
-        self._nodes[node.id] = replace(node, alive=True)
-        self.leases[node.id] = self._monotonic() + LEASE
-
-    def speaks(self, node: str | None) -> None:
-        """Who asks next."""
-        self._node = node
-
-
-class _Everybody(News):
-    """Whoever is connected hears the news."""
-
-    def __init__(self, connections: list[Connection]) -> None:
-        super().__init__()
-        self._connections = connections
-
-    def tell(self) -> None:
-        for connection in self._connections:
-            connection.news.tell()
-
-
-class Connection(MemoryStore):
-    """A process's way to the database."""
-
-    def __init__(self, database: Database, process: Process) -> None:
-        super().__init__()
-        self.news = News()
-        self._database = database
-        self._process = process
-        self._renewing: asyncio.Task[None] | None = None
-        self.node: str | None = None
-
-    @property
-    def address(self) -> str:
-        return "simulated://database"
-
-    async def open(self, now: datetime, node: Node | None = None) -> None:
-        await self._process.at("open")
-        self.news = News()
-        self._database.connections.append(self)
-        if not self._database._opened:  # noqa: SLF001 (the first who comes)
-            await self._database.open(now)
-        if node is not None:
-            self._database.admit(node)
-            self.node = node.id
-            renewing = self._renew(node.id)
-            self._renewing = asyncio.create_task(renewing, context=Context())
-
-    async def _renew(self, node: str) -> None:
-        """The thread that renews the lease, also while the loop is blocked; a lapsed one too,
-        whose runs others may have ended."""
-        while True:
-            await asyncio.sleep(RENEWAL)
-            if not self._process.partitioned and not self._process.frozen:
-                self._database.leases[node] = self._database._monotonic() + LEASE  # noqa: SLF001
-
-    async def close(self) -> None:
-        self.drop()
-        if self.node is not None:
-            self._database.leases[self.node] = float("-inf")
-            self.node = None
-
-    def drop(self) -> None:
-        """Its process is gone; the lease runs on."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            self._renewing = None
-        if self in self._database.connections:
-            self._database.connections.remove(self)
-
-    async def call(self, name: str, *args: Any, **options: Any) -> Any:
-        """One transaction, with what may go wrong around it."""
-        process, database = self._process, self._database
-        await process.at(name)
-        if name in _FENCED and self.node is not None and database.lapsed(self.node):
-            raise StoreUnavailable("the lease of this node has lapsed", address=self.address)
-        if name == "claim":
-            args = (*args[:3], process.world.watched(args[3]))
-        database.speaks(self.node)
-        result = await getattr(database, name)(*args, **options)
-        if name == "write":
-            process.world.eras.look(database.book)
-        if name == "recover":
-            process.world.watch_recovery(process, result)
-        if name == "finish":
-            process.world.ended(process, result)
-        await process.after(name)
-        return result
-
-    async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
-        return await self.news.wait(timeout)
-
-
-def _through(name: str) -> Any:
-    async def method(self: Connection, *args: Any, **options: Any) -> Any:
-        return await self.call(name, *args, **options)
-
-    return method
-
-
-def _fill() -> None:
-    """Every transaction of the contract, whatever it is called, goes through ``call``."""
-    for name, member in vars(MemoryStore).items():
-        if asyncio.iscoroutinefunction(member) and name not in vars(Connection):
-            setattr(Connection, name, _through(name))
-
-
-_fill()
 
 
 def _named(name: str) -> Any:
@@ -212,9 +60,12 @@ class Platter:
         with os.scandir(self._folder) as found:
             self._names = {one.name: one.inode() for one in found if one.is_file()}
 
-    def lose_power(self) -> None:
-        """The folder as the machine finds it when it has power again. Nobody has it open."""
+    def lose_power(self) -> bool:
+        """The folder as the machine finds it when it has power again. Nobody has it open. Whether
+        it is another one than it was."""
         contents = {name: self._contents.get(node) for name, node in self._names.items()}
+        there = {path.name: path.read_bytes() for path in self._folder.iterdir() if path.is_file()}
+        on_disk = {name: kept[0] if kept else b"" for name, kept in contents.items()}
         for path in self._folder.iterdir():
             if path.is_file():
                 path.unlink()
@@ -226,6 +77,7 @@ class Platter:
             os.utime(path, ns=(changed, changed))
             self._contents[path.stat().st_ino] = data, changed
         self.named()
+        return there != on_disk
 
 
 class FaultyFiles(Files):
@@ -236,17 +88,24 @@ class FaultyFiles(Files):
         self._platter = platter
         self._in = 0
         self._error = 0
+        self._at = ""
 
-    def fail(self, steps: int, error: int) -> None:
-        """``error`` (an errno; 0: the process dies) at the n-th step from now."""
-        self._in, self._error = steps, error
+    def fail(self, steps: int, error: int, at: str = "") -> None:
+        """``error`` (an errno; 0: the process dies) at the n-th step from now, or the n-th that is
+        called so."""
+        self._in, self._error, self._at = steps, error, at
 
     def step(self, name: str) -> bool:
         """Whether this step fails."""
+        if self._at not in {"", name}:
+            return False
         self._in -= 1
         if self._in != 0:
             return False
-        self._process.world.happened(f"disk {errno.errorcode.get(self._error, 'kill')} at {name}")
+        how, world = errno.errorcode.get(self._error, "kill"), self._process.world
+        world.happened(f"disk {how} at {name}")
+        world.seen[f"disk {how}"] += 1
+        world.seen[f"disk {how} at {name}"] += 1
         return True
 
     def _fail(self) -> None:
@@ -327,26 +186,27 @@ class FileStore(JsonFileStore):
         *,
         only: str | None = None,
     ) -> list[Decision]:
-        self._doing = "claim"
-        watched = self._process.world.watched(decide)
+        self._doing, watch = "claim", self._process.world.watch
+        watch.claims(self._process)
+        watched = watch.decided(now, decide)
         return await super().claim(now, limit, can_run, watched, only=only)
 
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
         self._doing = "recover"
         decisions = await super().recover(now, settle)
-        self._process.world.watch_recovery(self._process, decisions)
+        self._process.world.watch.recovered(self._process, decisions)
         return decisions
 
     async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
         self._doing = "finish"
         decisions = await super().finish(ends, settle)
-        self._process.world.ended(self._process, decisions)
+        self._process.world.watch.ended(self._process, decisions)
         return decisions
 
     async def _do(self, work: Callable[[], Any]) -> Any:
         self._check_open()
         name, self._doing = self._doing, "transaction"
-        await self._process.at(name)
+        await self._process.at(name, self.book)
         self._busy += 1
         try:
             result = self._guarded(work)
@@ -354,7 +214,9 @@ class FileStore(JsonFileStore):
             await self._process.die()
         finally:
             self._busy -= 1
-        await self._process.after(name)
+        if name == "claim":
+            self._process.world.watch.claimed(self._process, self.book, result)
+        await self._process.after(name, result)
         return result
 
     @property
@@ -374,7 +236,17 @@ class FileStore(JsonFileStore):
     def _commit(
         self, changes: Changes, seen: Seen | None = None, *, declares: bool = False
     ) -> None:
-        super()._commit(changes, seen, declares=declares)
+        if self._process.world.lockless:
+            self._process.world.broke("I10", "jobs.json was written without a lock")
+        kept = None if changes.prune is None else Kept(self.book, *changes.prune)
+        try:
+            super()._commit(changes, seen, declares=declares)
+        except BaseException:
+            if kept is not None:  # whoever reads the file next may see that it is done
+                self._process.world.watch.doubted.append(kept)
+            raise
+        if kept is not None:
+            kept.compare(self._process.world, self.book)
         self._process.world.eras.look(self.book)
 
     def _tell(self) -> None:

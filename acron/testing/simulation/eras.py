@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from acron.model import Decision, Job, Occurrence, Skip
+    from acron.model import Decision, Job, Occurrence, Run, Skip
     from acron.schedules import Schedule
     from acron.stores.book import Book
     from acron.testing.simulation.world import World
@@ -49,6 +49,8 @@ class Eras:
         self._past: dict[str, list[Era]] = {}
         self._bound: dict[tuple[str, int, tuple[object, ...]], Bound] = {}
         self._job: dict[str, Job] = {}  # as last seen
+        self.pruned: dict[str, Run] = {}  # what retention has taken out, by id
+        self._pruned_skips: list[Skip] = []
 
     def bind(self, new: Job, old: Job | None, now: datetime, *, past: bool = False) -> Decision:
         """`timetable.bind`, overheard."""
@@ -76,7 +78,7 @@ class Eras:
         bound = self._bound.get((job.id, job.revision, timing))
         if job.id in self.current and bound is not None and bound.old is not None:
             self._close(book, bound.old, _dealt_with(bound.old, bound.now))
-        told = _told(book, job.id)
+        told = self._told(book, job.id)
         self.current[job.id] = Era(
             job.revision,
             timing,
@@ -84,6 +86,7 @@ class Eras:
             frozenset(run.id for run in told.runs),
             tuple(told.skips),
         )
+        self._world.watch.is_bound(job)
 
     def _close(self, book: Book, job: Job, end: datetime | None) -> None:
         """Up to ``end``, all instants of the era must have been told."""
@@ -91,8 +94,31 @@ class Eras:
         self._past.setdefault(job.id, []).append(era)
         if end is not None:
             over = replace(job, completed=True, error=None)  # nothing of it comes any more
-            told = _told(book, job.id)._replace(job=over)
+            told = self._told(book, job.id)._replace(job=over)
             self.check(era, told, end + TICK, f"until {end:%dT%H:%M:%S}, ")
+
+    def forgotten(self, runs: list[Run], skips: list[Skip]) -> None:
+        """Retention has taken them out: they have been all the same."""
+        self.pruned.update({run.id: run for run in runs})
+        self._pruned_skips.extend(skips)
+
+    def has_pruned(self, run: Run) -> bool:
+        """Whether another run of its instant was taken out."""
+        gone = ((one.job_id, one.scheduled_at) for one in self.pruned.values())
+        return (run.job_id, run.scheduled_at) in gone
+
+    def whole(self, told: History, job_id: str) -> History:
+        """``told`` of that job, and what is there no more."""
+        ids = {run.id for run in told.runs}
+        runs = [run for run in self.pruned.values() if run.job_id == job_id and run.id not in ids]
+        skips = [one for one in self._pruned_skips if one.job_id == job_id]
+        skips = [one for one in skips if one not in told.skips]
+        return told._replace(runs=runs + told.runs, skips=skips + told.skips)
+
+    def _told(self, book: Book, job_id: str) -> History:
+        runs = book.list_runs(job_id, None, None, ALL)
+        skips = book.list_skips(job_id, ALL)
+        return self.whole(History(book.jobs.get(job_id), runs[::-1], skips[::-1]), job_id)
 
     def power_is_back(self, book: Book) -> None:
         """What was not on the disk has not been."""
@@ -110,14 +136,32 @@ class Eras:
         """Each instant of the era has one fate."""
         job = told.job
         assert job is not None
-        mine = told._replace(
-            runs=[run for run in told.runs if run.id not in era.runs],
-            skips=[skip for skip in told.skips if skip not in era.skips],
-        )
+        skips = list(told.skips)
+        for skip in era.skips:  # each once: a clock that was ahead may have told the same before
+            if skip in skips:
+                skips.remove(skip)
+        schedule = timetable.timetable(job)
+        runs = [
+            run
+            for run in told.runs
+            if run.id not in era.runs or _ran_ahead(run, era, schedule, skips)
+        ]
+        mine = told._replace(runs=runs, skips=skips)
         since = era.began + TICK  # the instant at which it is made is not owed
         rows = occurrences(mine, self._world.now(), since, until)
-        if wrong := _miscounted(rows, timetable.timetable(job), since, until):
+        if wrong := _miscounted(rows, schedule, since, until):
             self._world.broke("I1", f"{job.id}: {when}{wrong}")
+
+
+def _ran_ahead(run: Run, era: Era, schedule: Schedule, skips: Sequence[Skip]) -> bool:
+    """Whether a run from before the era is what is told of an instant in it: by a clock that was
+    ahead it ran already, and does not run again."""
+    at = run.scheduled_at
+    if at is None or at <= era.began or schedule.next_after(at - TICK) != at:
+        return False
+    return not any(
+        (skip.first_at or skip.scheduled_at) <= at <= skip.scheduled_at for skip in skips
+    )
 
 
 def _dealt_with(old: Job, now: datetime) -> datetime | None:
@@ -131,12 +175,6 @@ def _timing(job: Job) -> tuple[object, ...]:
     policy = job.policy
     bounds = (policy.gap, policy.fold, policy.start, policy.until, policy.jitter)
     return (job.schedule, job.tz, *bounds, job.created_at)
-
-
-def _told(book: Book, job_id: str) -> History:
-    runs = book.list_runs(job_id, None, None, ALL)
-    skips = book.list_skips(job_id, ALL)
-    return History(book.jobs.get(job_id), runs[::-1], skips[::-1])
 
 
 def _miscounted(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from importlib.metadata import EntryPoint
 from random import Random
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from acron.abc import Adapter, Context, Message, Receipt
 from acron.errors import DeliveryError
+from acron.model import RunState
 from acron.providers.inprocess import InProcessCronScheduler
-from acron.testing.simulation.process import life, living
+from acron.testing.simulation.process import MAX_RUNNING, life, living
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,7 +30,7 @@ CONTROL = "\x1b[31m"
 #: What a run does, and how often.
 MOODS = {
     "quick": 14,
-    "slow": 4,
+    "slow": 9,
     "speaks": 6,
     "silent": 2,
     "fails": 6,
@@ -39,6 +41,7 @@ MOODS = {
     "hangs": 2,
     "swallows cancellation": 1,
     "child fails": 1,
+    "is a closed generator": 1,
     "blocks": 1,
     "dies": 1,
 }
@@ -61,10 +64,10 @@ async def relevant(ctx: Context) -> bool:
     world = living().world
     world.seen["hook still_relevant"] += 1
     if world.people.peaceful:
-        return True
+        return world.people.answers(ctx.run, wanted=True)
     mood = crc32(f"{ctx.run.due_at}".encode())
     await asyncio.sleep((0.0, 0.0, 0.0, 1.0, 30.0)[mood % 5])
-    return mood // 8 % 4 > 0
+    return world.people.answers(ctx.run, wanted=mood // 8 % 4 > 0)
 
 
 async def noted() -> None:
@@ -85,7 +88,15 @@ class People:
         self.peaceful = False
         self.removed: set[str] = set()
         self.starts: dict[tuple[str, datetime, int], list[int]] = {}
+        self.begun_at: dict[str, float] = {}  # by run, on the clock of the world
         self._stubborn: set[asyncio.Task[object] | None] = set()
+        self._wanted: set[str] = set()  # runs that ``relevant`` let through
+
+    def answers(self, run: Run, *, wanted: bool) -> bool:
+        """What ``relevant`` says of a run."""
+        if wanted:
+            self._wanted.add(run.id)
+        return wanted
 
     def is_stubborn(self, task: asyncio.Task[object]) -> bool:
         """Whether it is somebody who swallows its cancellation: it may be left."""
@@ -124,7 +135,7 @@ class People:
         return None
 
     def work_in_a_thread(self, ctx: Context, process: Process) -> str | None:
-        self._note(ctx.run, process)
+        self._note(ctx, process)
         mood, random = ("quick", Random(0)) if self.peaceful else self._mood(ctx)
         self._world.seen["thread"] += 1
         if mood == "slow":
@@ -132,31 +143,46 @@ class People:
         elif mood in {"hangs", "swallows cancellation"}:  # which nobody can tell a thread
             self._world.seen["thread stuck"] += 1
             self._world.loop.take(900.0)
-        elif mood in {"fails", "exits", "interrupts", "stops iteration"}:
+        elif mood in _RAISED:
             raise _error(mood)
         return f"thread {random.randint(1, 9)}" if mood == "speaks" else None
 
     async def _begin(self, ctx: Context, process: Process) -> None:
         """I2, I4, I7: what holds when people's code begins."""
         run, world = ctx.run, self._world
-        self._note(run, process)
+        self._note(ctx, process)
         probe = await world.probe()
         stored = await probe.run(run.id)
         durable = stored is not None and stored.token == run.token and stored.started_at is not None
         if not durable:
             world.broke("I4", f"{named(run)} was begun before its claim was durable")
 
-    def _note(self, run: Run, process: Process) -> None:
-        world = self._world
+    def _note(self, ctx: Context, process: Process) -> None:
+        run, world = ctx.run, self._world
         world.happened(f"{process.name} runs {named(run)}")
+        self.begun_at[run.id] = world.loop.time()
+        self._has_room(process)
         if run.scheduled_at is None:
             return
+        if ctx.job.policy.still_relevant is not None and run.id not in self._wanted:
+            world.broke("I7", f"{named(run)} was begun, and is not relevant any more")
         begun = self.starts.setdefault((run.job_id, run.scheduled_at, run.attempt), [])
         begun.append(run.token)
-        if len(begun) > 1:
+        forgotten = run.batch is not None and world.eras.has_pruned(run)
+        if len(begun) > 1 and not forgotten:  # a backfill begins what the ledger knows nothing of
             world.broke("I2", f"{named(run)} was begun {len(begun)} times")
-        if run.attempt == 1 and run.started_at is not None and run.started_at < run.scheduled_at:
-            world.broke("I7", f"{named(run)} was begun at {run.started_at}")
+
+    def _has_room(self, process: Process) -> None:
+        """FAULTS 49: no process runs more at once than it may."""
+        world = self._world
+        at_work = sum(
+            run.node == process.node and run.id in self.begun_at and run.state is RunState.RUNNING
+            for opened in world.book.open.values()
+            for run in opened.values()
+        )
+        world.seen["as many runs as there may be"] += at_work == MAX_RUNNING
+        if at_work > MAX_RUNNING:
+            world.broke("I11", f"{at_work} runs at once in {process.name}")
 
 
 def named(run: Run) -> str:
@@ -178,6 +204,9 @@ async def _fail(what: str) -> None:
     raise ValueError(f"{what} failed: password={SECRET}{CONTROL}")
 
 
+_RAISED = frozenset({"fails", "exits", "interrupts", "stops iteration", "is a closed generator"})
+
+
 def _error(mood: str) -> BaseException:
     errors: dict[str, BaseException] = {
         "fails": ValueError(f"https://user:{SECRET}@host/ is down{CONTROL}\r\nforged"),
@@ -185,6 +214,7 @@ def _error(mood: str) -> BaseException:
         "interrupts": KeyboardInterrupt(),
         "cancels itself": asyncio.CancelledError("I do as I like"),
         "stops iteration": StopIteration(SECRET and "no more"),
+        "is a closed generator": GeneratorExit("closed"),
     }
     return errors[mood]
 
@@ -224,6 +254,7 @@ class _ChatAdapter(Adapter):
             raise DeliveryError(f"https://u:{SECRET}@chat/ is busy{CONTROL}", retry_after=5.0)
         if how == "refuses":
             raise DeliveryError(f"no such room\r\nsecret={SECRET}", permanent=True)
+        await self._is_noted(message)
         key = (message.run.id, message.to)
         chat.accepted[key] += 1
         if chat.accepted[key] > 1:
@@ -239,6 +270,38 @@ class _ChatAdapter(Adapter):
             asyncio.get_running_loop().call_later(0.0, self._process.kill)
         chat.confirmed[key] = receipt = f"m{sum(chat.accepted.values())}"
         return Receipt(receipt)
+
+    async def _is_noted(self, message: Message) -> None:
+        """I4, I13: that it may be out is durable, and so is the end that it tells of."""
+        world, run = self._chat.world, message.run
+        stored = await (await world.probe()).run(run.id)
+        if stored is None:
+            return  # retention has taken it
+        states = {one.state for one in stored.deliveries if one.target == f"chat:{message.to}"}
+        # Who stood still in the middle of it was thought dead: then nobody knows, and says so.
+        mid_way = "unknown" if stored.node != self._process.node else "sending"
+        if not stored.state.ended or states.isdisjoint({"sending", mid_way}):
+            world.broke(
+                "I13", f"{message.to} is told of {run.id}, which is {stored.state}: {states}"
+            )
+
+
+#: How a provider fails that serves.
+TROUBLES = frozenset({"raises", "returns", "hangs"})
+
+
+def installed(*, group: str, name: str) -> list[EntryPoint]:  # noqa: ARG001
+    """What strangers have installed: providers that are good for nothing."""
+    living().world.seen[f"provider {name.replace('-', ' ')}"] += 1
+    place = f"{__name__}:Unavailable" if name == "is-not-available" else "no_such_module:Provider"
+    return [] if name == "is-missing" else [EntryPoint(name, place, "acron.providers")]
+
+
+class Unavailable(InProcessCronScheduler):
+    """Is there, and cannot be used here."""
+
+    def is_available(self) -> bool:
+        return False
 
 
 class Trigger(InProcessCronScheduler):
@@ -271,6 +334,7 @@ class Trigger(InProcessCronScheduler):
             await asyncio.wait({pulling, failing})
         if not self._failing.is_set():
             return
+        self._world.seen[f"provider {self._how}"] += 1
         if self._how == "raises":
             raise SystemExit("the provider has had enough")
         if self._how == "hangs":

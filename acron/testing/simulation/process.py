@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
 
 from acron.errors import AcronError, StoreUnavailable
-from acron.model import Settings
+from acron.model import RunState, Settings
 from acron.testing.simulation.loop import LIFE
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acron.app import Acron
+    from acron.stores.book import Book
     from acron.testing.clock import VirtualClock
-    from acron.testing.simulation.disk import Connection, FileStore
+    from acron.testing.simulation.database import Connection
+    from acron.testing.simulation.disk import FileStore
     from acron.testing.simulation.world import World
 
 #: Seconds that a transaction takes, and that a lost answer is waited for.
@@ -28,6 +30,7 @@ _LATENCIES = (0.0, 0.0, 0.001, 0.01)
 _LOST_FOR = (2.0, 30.0, 100.0)
 
 INTERVAL = 120.0
+MAX_RUNNING = 10
 DRAIN = 10.0
 #: What ``stop`` may take: the drain, the cleanup, the last writes.
 STOP_BOUND = 60.0
@@ -90,6 +93,8 @@ class Process:
         self.die_at = ""  # what those are called; empty: any
         self.die_after = False  # the one it dies at has been committed
         self.lose_in = 0  # transactions until an answer is lost
+        self.found = ""  # what becomes of its provider when it is looked for
+        self.lose_of = ""  # what those are called; empty: any
         self._blocked = 0.0  # seconds, in all, for which its loop was
         self._salt = crc32(f"{world.script.seed} {name}".encode())
         self.life: Life | None = None
@@ -111,7 +116,6 @@ class Process:
         self._come_to_life()
         self._stop = asyncio.Event()
         self.partitioned = self.frozen = False
-        self.slow, self.die_in, self.lose_in = 0.0, 0, 0
         self._main = self._task(self._live())
 
     def _come_to_life(self) -> None:
@@ -143,6 +147,7 @@ class Process:
         if late and self._main is main:  # and was not killed meanwhile
             self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
             self.kill()
+        self._be_well()
 
     def kill(self) -> None:
         """``kill -9``: nothing is awaited, nothing is flushed, nothing of it runs again."""
@@ -154,6 +159,11 @@ class Process:
         if self.store is not None:
             self.store.drop()
         self._main = None
+        self._be_well()
+
+    def _be_well(self) -> None:
+        """What was to befall it has. What is said while it is down befalls its next life."""
+        self.slow, self.die_in, self.lose_in = 0.0, 0, 0
 
     @property
     def node(self) -> str | None:
@@ -220,23 +230,32 @@ class Process:
 
     # --- what happens to its transactions
 
-    async def at(self, name: str) -> None:
-        """Before a transaction."""
+    async def at(self, name: str, book: Book | None = None) -> None:
+        """Before a transaction on ``book``."""
         await asyncio.sleep(_LATENCIES[self._chance() % 4] + self.slow)
+        if self.slow:
+            self.world.seen["slow store"] += 1
         if self.partitioned:
+            self.world.seen["partition"] += 1
             await asyncio.sleep(2.0)
             raise StoreUnavailable("the network is gone", address="simulated")
         if self.die_in and not self.die_after:
-            await self._count_down(name)
+            idle = name == "claim" and book is not None and not _owes(book, self.clock.now())
+            await self._count_down(name, idle=idle)
 
-    async def after(self, name: str) -> None:
-        """After its commit."""
+    async def after(self, name: str, result: Any = None) -> None:
+        """After its commit, which gave ``result``."""
+        idle = _is_idle(name, result)
         if self.die_in and self.die_after:
-            await self._count_down(name)
-        if self.lose_in:
+            if self.die_in == 1 and name == "finish" and not idle and _has_message(result):
+                self.world.seen["died before a message"] += 1
+            await self._count_down(name, idle=idle)
+        if self.lose_in and (self.lose_of == name and not idle if self.lose_of else True):
             self.lose_in -= 1
             if not self.lose_in:
                 self.world.happened(f"{self.name} waits for the answer of {name}")
+                self.world.seen["lost acknowledgement"] += 1
+                self.world.seen[f"lost answer of {name}"] += 1
                 await asyncio.sleep(_LOST_FOR[self._chance() % 3])
 
     def _chance(self) -> int:
@@ -245,25 +264,46 @@ class Process:
         moment = int(self.clock.monotonic() * 1e6) + self._salt
         return (moment * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> 40
 
-    async def _count_down(self, name: str) -> None:
-        if self.die_at not in {"", name}:
+    async def _count_down(self, name: str, *, idle: bool) -> None:
+        """``idle``: nothing depends on this transaction. Where it was named, one that matters is
+        meant."""
+        if self.die_at and (self.die_at != name or idle):
             return
         self.die_in -= 1
         if not self.die_in:
             when = "after" if self.die_after else "before"
             self.world.happened(f"{self.name} dies {when} {name}")
-            self.world.seen[f"died {when} {name}"] += 1
+            self.world.seen[f"died {when} {name}"] += not idle
             await self.die()
 
 
 class Bystander(Process):
     """Somebody whose transactions nothing happens to."""
 
-    async def at(self, name: str) -> None:
+    async def at(self, name: str, book: Book | None = None) -> None:
         pass
 
-    async def after(self, name: str) -> None:
+    async def after(self, name: str, result: Any = None) -> None:
         pass
+
+
+def _owes(book: Book, now: datetime) -> bool:
+    """Whether a claim would find something."""
+    dues = [job.due_at for job in book.jobs.values()] + [
+        run.due_at for run in book.pending.values()
+    ]
+    return any(due is not None and due <= now for due in dues)
+
+
+def _is_idle(name: str, result: Any) -> bool:
+    """Whether a transaction that gave ``result`` has changed nothing that matters."""
+    if name == "claim":
+        return not any(run.state is RunState.RUNNING for one in result for run in one.runs)
+    return name in {"finish", "recover"} and not any(result)
+
+
+def _has_message(result: Any) -> bool:
+    return any(run.deliveries for one in result if one is not None for run in one.runs)
 
 
 def settings(home: Path) -> Settings:
@@ -272,6 +312,6 @@ def settings(home: Path) -> Settings:
         home=str(home),
         interval=INTERVAL,
         drain_timeout=DRAIN,
-        max_running=10,
+        max_running=MAX_RUNNING,
         retention_days=100_000.0,
     )

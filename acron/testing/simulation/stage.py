@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
-from acron.model import Job
+from acron.model import Job, Run, RunState
+from acron.occurrences import ALL
+from acron.stores import lock
 from acron.testing.simulation import checks
 from acron.testing.simulation.disk import FileStore
-from acron.testing.simulation.people import Trigger
+from acron.testing.simulation.people import TROUBLES, Trigger, named
 from acron.testing.simulation.process import Bystander, Process
+from acron.testing.simulation.script import HOSTILE, WHO_WAITS
 from acron.testing.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from acron.app import Acron
     from acron.testing.simulation.script import Step
@@ -23,6 +30,15 @@ if TYPE_CHECKING:
 #: Seconds of peace, at most: more than `checks.BOUND`, and the longest run. At least two looks of
 #: each process at what nobody runs; between them, peace ends when all is quiet.
 PEACE, SHORTEST = 1000.0, 520.0
+#: Jobs that are due at one instant, in a crowd.
+CROWD = 11
+#: Records that no job can be read from.
+JUNK: dict[str, tuple[dict[str, Any], ...]] = {
+    "junk record": ({"id": "junk", "schedule": 5},),
+    "NaN": ({"id": "junk", "schedule": "every 1h", "command": "x", "timeout": float("nan")},),
+    "deep record": ({"id": "junk", "schedule": "every 1h", "command": "x", "args": "DEEP"},),
+    "same id twice": ({"id": "junk", "schedule": 5}, {"id": "junk", "schedule": 6}),
+}
 
 
 class Stage(World):
@@ -84,11 +100,20 @@ class Stage(World):
         await self.processes[step.whom].start()
 
     async def _do_stop(self, step: Step) -> None:
-        self.seen["stop"] += 1
-        await self.processes[step.whom].stop()
+        process = self.processes[step.whom]
+        self.seen["stop"] += process.up
+        self.seen["stop under a run"] += self._is_at_work(process)
+        await process.stop()
+
+    def _is_at_work(self, process: Process) -> bool:
+        """Whether a run of its that has begun goes on."""
+        open_ = (run for opened in self.book.open.values() for run in opened.values())
+        begun = self.people.begun_at
+        return process.up and any(one.node == process.node and one.id in begun for one in open_)
 
     async def _do_crash(self, step: Step) -> None:
         self.seen["crash"] += self.processes[step.whom].up
+        self.seen["crash under a run"] += self._is_at_work(self.processes[step.whom])
         self.processes[step.whom].kill()
 
     async def _do_crash_at(self, step: Step) -> None:
@@ -97,29 +122,36 @@ class Stage(World):
         self.seen["crash after a commit" if step.how[1] else "crash before a commit"] += 1
 
     async def _do_lose_answer(self, step: Step) -> None:
-        self.seen["lost acknowledgement"] += 1
-        self.processes[step.whom].lose_in = step.how
+        process = self.processes[step.whom]
+        process.lose_in, process.lose_of = step.how
 
     async def _do_jump(self, step: Step) -> None:
-        self.seen["clock forward" if step.how > 0 else "clock back"] += 1
+        before = self.processes[step.whom].clock.now()
         for process in self.processes.values():  # one machine, or all of them
             if process.name == step.whom or self.script.kind == "files":
                 process.clock.skew += step.how
+        self._moved("clock", before, self.processes[step.whom].clock.now())
+
+    def _moved(self, what: str, before: datetime, now: datetime) -> None:
+        """It matters where an instant was leapt over, or comes again."""
+        jobs = self.book.jobs.values()
+        over = any(job.due_at is not None and before < job.due_at <= now for job in jobs)
+        again = any(job.last_fire_at is not None and job.last_fire_at > now for job in jobs)
+        self.seen[f"{what} forward over an instant"] += over
+        self.seen[f"{what} back before a start"] += again and now < before
 
     async def _do_drift(self, step: Step) -> None:
-        self.seen["clock drift"] += 1
         self.processes[step.whom].clock.drift = step.how
 
     async def _do_suspend(self, step: Step) -> None:
-        self.seen["suspend"] += 1
+        before = self.now()
         self.loop.clock.jump(step.how)
+        self._moved("suspend", before, self.now())
 
     async def _do_slow(self, step: Step) -> None:
-        self.seen["slow store"] += 1
         self.processes[step.whom].slow = step.how
 
     async def _do_partition(self, step: Step) -> None:
-        self.seen["partition"] += 1
         process = self.processes[step.whom]
         process.partitioned = True
         await self.loop.advance(step.how)
@@ -127,15 +159,14 @@ class Stage(World):
 
     async def _do_freeze(self, step: Step) -> None:
         """It is stopped for so long that its lease lapses."""
-        self.seen["lapsed lease"] += 1
+        self.seen["lapsed lease"] += self.processes[step.whom].up
         await self.processes[step.whom].freeze(200.0)
 
     async def _do_disk(self, step: Step) -> None:
         store = self.processes[step.whom].store
         if isinstance(store, FileStore):
-            name, steps = step.how
-            self.seen[f"disk {name}"] += 1
-            store.files.fail(steps, getattr(errno, name, 0))
+            error, steps, name = step.how
+            store.files.fail(steps, getattr(errno, error, 0), name)
 
     async def _do_lock(self, _: Step) -> None:
         """Somebody holds the lock, and does not let go for a while."""
@@ -145,16 +176,33 @@ class Stage(World):
             await self.loop.advance(30.0)
         holder._lock.close()  # noqa: SLF001
 
+    async def _do_no_locks(self, _: Step) -> None:
+        """Their file system has no locks, for a while: whoever needs one refuses."""
+
+        def flock(*_: object) -> None:
+            self.seen["no locks"] += 1
+            raise OSError(errno.ENOLCK, "no locks available")
+
+        without = SimpleNamespace(**{**vars(fcntl), "flock": flock})
+        with patch.object(lock, "fcntl", without):
+            self.lockless = True
+            await self.loop.advance(50.0)
+            self.lockless = False
+
     async def _do_power(self, _: Step) -> None:
         """The machine goes off in the middle of whatever it does."""
         self.seen["power loss"] += 1
         for process in self.processes.values():
             process.kill()
         self.drop_probe()
-        self.platter.lose_power()
+        self.seen["power loss that takes something"] += self.platter.lose_power()
         store = FileStore(self.path, Bystander(self, "after the outage"))
         await store.open(self.now())
         self.eras.power_is_back(store.book)
+        # What was only read, and not synced by then, is no promise.
+        known = self.watch.heard | self.watch.settled.keys()
+        left = {run.id: run for run in await store.runs(limit=ALL)}
+        self.runs = left | {run_id: run for run_id, run in self.runs.items() if run_id in known}
         store.drop()
 
     async def _do_hand(self, step: Step) -> None:
@@ -163,19 +211,25 @@ class Stage(World):
             return
         self.seen[f"hand: {step.how}"] += 1
         good = self.path.read_bytes()
-        if step.how == "truncates":
-            self._write_by_hand(good[: len(good) // 2])
-        elif step.how == "newer schema":
-            self._write_by_hand(good.replace(b'"acron": 1', b'"acron": 99'))
-        else:
+        whole = {
+            "truncates": good[: len(good) // 2],
+            "empties": b"",
+            "zeroes": bytes(len(good)),
+            "newer schema": good.replace(b'"acron": 1', b'"acron": 99'),
+        }
+        if step.how in whole:
+            self._write_by_hand(whole[step.how])
+        elif not self.deep:  # which no editor can read either
+            self.deep = step.how == "deep record"
             document = json.loads(good)
-            if step.how == "junk record":
-                document["jobs"].append({"id": "junk", "schedule": 5})
-            else:
+            document["jobs"].extend(JUNK.get(step.how, ()))
+            if step.how == "unknown field":
                 for record in document["jobs"][:1]:
                     record["later"] = "kept"
                     self.marked.add(record["id"])
-            self._write_by_hand(json.dumps(document, indent=2).encode())
+            text = json.dumps(document, indent=2).replace('"DEEP"', "[" * 2000 + "]" * 2000)
+            self._write_by_hand(text.encode())
+        if step.how not in whole:
             return
         await self.loop.advance(100.0)
         self._write_by_hand(good)
@@ -189,8 +243,20 @@ class Stage(World):
             self.platter.changed(file.fileno())
             self.platter.synced(file.fileno(), data)
 
+    async def _whom(self, step: Step) -> str:
+        """The job that is meant: by its id, or because it has something to lose, soon."""
+        if step.whom != WHO_WAITS:
+            return step.whom
+        for _ in range(30):
+            if waiting := sorted(run.job_id for run in self.book.pending.values()):
+                self.seen[f"{step.what} of what waits"] += 1
+                return waiting[0]
+            await self.loop.advance(5.0)
+        return str(self.script.jobs[0]["id"])
+
     async def _do_pause(self, step: Step) -> None:
-        await self._edited(lambda app: app.pause(step.whom, "by hand", until=step.how))
+        whom = await self._whom(step)
+        await self._edited(lambda app: app.pause(whom, "by hand", until=step.how))
 
     async def _do_resume(self, step: Step) -> None:
         await self._edited(lambda app: app.resume(step.whom))
@@ -199,16 +265,63 @@ class Stage(World):
         await self._edited(lambda app: app.edit(step.whom, **step.how))
 
     async def _do_reschedule(self, step: Step) -> None:
+        under = any(
+            run.state.value == "running" for run in self.book.open.get(step.whom, {}).values()
+        )
+        self.seen["schedule edited under a run"] += under
         await self._edited(lambda app: app.edit(step.whom, schedule=step.how))
 
-    async def _do_remove(self, step: Step) -> None:
-        async def remove(app: Acron) -> str:
-            self.added.discard(step.whom)  # whoever dies of it does not say whether it is done
-            await app.remove(step.whom)
-            return step.whom
+    async def _do_edit_from_behind(self, step: Step) -> None:
+        """A machine whose clock is ahead has fired what another one, that edits, sees coming. Not
+        by more than a day: that is not believed, so that the job need not wait for it."""
+        if any(process.clock.skew for process in self.processes.values()):
+            return
+        await self._edited(lambda app: app.edit(step.whom, schedule="*/2 * * * *"))
+        ahead = next(iter(self.processes.values()))
+        ahead.clock.skew += 150.0
+        await self.loop.advance(40.0)
+        ahead.clock.skew -= 150.0
+        self._edits += 2 - self._edits % 3  # the next is a command
+        await self._edited(lambda app: app.edit(step.whom, tz=step.how))
 
-        if await self._edit(remove) == step.whom:
-            self.people.removed.add(step.whom)
+    async def _do_outage_and_edit(self, step: Step) -> None:
+        """All are killed, and while nobody serves, somebody changes what is owed by then."""
+        for process in self.processes.values():
+            process.kill()
+        await self.loop.advance(130.0)
+        self._edits += 2 - self._edits % 3  # the next is a command
+        await self._do_reschedule(step)
+        for process in self.processes.values():
+            await process.start()
+
+    async def _do_prune(self, step: Step) -> None:
+        """Retention, by a clock that is right, which spares two runs of each job and three
+        minutes."""
+        before = self.now() - timedelta(minutes=3)
+        await self.processes[step.whom].do(lambda app: app.store.prune(before, 2))
+
+    async def _do_crowd(self, _: Step) -> None:
+        """More than a process may run at once, all due at one instant."""
+        at = (self.now() + timedelta(seconds=30)).isoformat()
+
+        async def add(app: Acron) -> int:
+            for number in range(CROWD):
+                action = "work" if number % 2 else "work_in_a_thread"
+                await app.add(at, action, id=f"crowd{self._edits}-{number}", timeout=20)
+            return CROWD
+
+        self.seen["crowd"] += await self._edit(add) == CROWD
+
+    async def _do_remove(self, step: Step) -> None:
+        whom = await self._whom(step)
+
+        async def remove(app: Acron) -> str:
+            self.added.discard(whom)  # whoever dies of it does not say whether it is done
+            await app.remove(whom)
+            return whom
+
+        if await self._edit(remove) == whom:
+            self.people.removed.add(whom)
 
     async def _do_add(self, step: Step) -> None:
         done = await self._edit(_adding(step.how))
@@ -229,20 +342,32 @@ class Stage(World):
 
     async def _do_cancel(self, _: Step) -> None:
         async def cancel(app: Acron) -> None:
-            for run in await app.runs(state="running", limit=1):
-                await app.cancel(run.id)
+            waiting = await app.runs(state="pending", limit=1)
+            for run in waiting or await app.runs(state="running", limit=1):
+                told = await app.cancel(run.id)
+                if told is not None and told.state is RunState.CANCELLED:
+                    self.cancelled.add(told.id)
 
         await self._edit(cancel)
 
     async def _do_trigger(self, step: Step) -> None:
         """An outside trigger, for what may be long gone."""
-        self.seen["duplicate trigger"] += 1
-        at = self.now() - timedelta(minutes=self.random.choice((0, 1, 60)))
-        await self.processes[step.whom].do(lambda app: app._firing().fire(step.how, at))  # noqa: SLF001
+        job = self.book.jobs.get(step.how)
+        owed = self.now() if job is None or job.due_at is None else job.due_at
+        ago = self.random.choice((None, None, 0, 1, 60))
+        at = owed if ago is None else self.now() - timedelta(minutes=ago)
+        process = self.processes[step.whom]
+        answer = await process.do(lambda app: app._firing().fire(step.how, at))  # noqa: SLF001
+        self.seen[f"trigger {answer}"] += 1
+        self.seen["hostile id"] += step.how in HOSTILE and answer is not None
 
     async def _do_provider(self, step: Step) -> None:
-        self.seen[f"provider {step.how}"] += 1
         process = self.processes[step.whom]
+        if step.how not in TROUBLES:  # nobody finds it when the process comes up again
+            await process.stop()
+            process.found = step.how
+            await process.start()
+            return
         if process.up and process.app is not None and isinstance(process.app._provider, Trigger):  # noqa: SLF001
             process.app._provider.fail(step.how)  # noqa: SLF001
 
@@ -255,6 +380,7 @@ class Stage(World):
         for process in self.processes.values():
             process.partitioned = process.frozen = False
             process.slow, process.die_in, process.lose_in = 0.0, 0, 0
+            process.found = ""
             process.clock.skew = process.clock.drift = 0.0
             if isinstance(process.store, FileStore):
                 process.store.files.fail(0, 0)
@@ -263,10 +389,29 @@ class Stage(World):
         await self.loop.advance(130.0)
         for process in self.processes.values():
             await process.start()
+        await self._cancel_what_runs()
         end = self.loop.time() + PEACE
         await self.loop.advance(SHORTEST)
         while self.loop.time() < end and not await checks.is_quiet(self):
             await self.loop.advance(60.0)
+
+    async def _cancel_what_runs(self) -> None:
+        """In peace, who is asked to end does."""
+        await self.loop.advance(1.0)
+        for process in self.processes.values():
+            runs = await (await self.probe()).runs(
+                state=RunState.RUNNING, node=process.node, limit=1
+            )
+            begun = [run for run in runs if run.id in self.people.begun_at]
+            if not begun or self.loop.blocked_for(process.life):
+                continue
+            (run,) = begun
+            asked = await process.do(lambda app, run=run: app.cancel(run.id))  # type: ignore[misc]
+            await self.loop.advance(60.0)
+            left = await (await self.probe()).run(run.id)
+            self.seen["cancelled in peace"] += 1
+            if isinstance(asked, Run) and left is not None and not left.state.ended:
+                self.broke("I11", f"{named(run)} was asked to end, and goes on")
 
 
 def _adding(record: dict[str, Any]) -> Callable[[Acron], Awaitable[Job]]:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from acron.app import Acron
-from acron.model import RunState
-from acron.stores.dead import DIED
-from acron.testing.simulation.disk import Connection, Database, FileStore, Platter
+from acron.stores.book import Book
+from acron.testing.simulation.database import Connection, Database
+from acron.testing.simulation.disk import FileStore, Platter
 from acron.testing.simulation.eras import Eras
-from acron.testing.simulation.people import FUNCTIONS, Chat, People, Trigger, named
+from acron.testing.simulation.people import FUNCTIONS, Chat, People, Trigger
 from acron.testing.simulation.process import Bystander, Process, settings
+from acron.testing.simulation.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from acron.abc import Decide, Store
-    from acron.model import Decision, Due, Run
+    from acron.abc import Store
+    from acron.model import Run
     from acron.testing.simulation.loop import SimulatedLoop
     from acron.testing.simulation.script import Script
 
@@ -31,6 +34,15 @@ class Violation(NamedTuple):
 
     invariant: str
     how: str
+
+    @property
+    def reason(self) -> str:
+        """The same wherever and whenever it befell: two stories may fail for one reason."""
+        return f"{self.invariant}: {_PARTICULAR.sub('…', self.how)}"
+
+
+#: Ids, instants and numbers.
+_PARTICULAR = re.compile(r"\S*\d\S*")
 
 
 class World:
@@ -44,24 +56,26 @@ class World:
         self.trace: list[tuple[float, str]] = []
         self.violations: list[Violation] = []
         self.seen: Counter[str] = Counter()
+        self.lockless = False  # the file system has no locks just now
         self.over = False  # what happens now is no part of the story
         self.random = Random(f"world {script.seed}")
         self.chat = Chat(self)
         self.people = People(self)
         self.processes = {name: Process(self, name) for name in script.processes}
-        self.database = Database(loop.clock.monotonic)
+        self.database = Database(self, loop.clock.monotonic)
         self.path = folder / "jobs.json"
         self.platter = Platter(folder)
         self._began = loop.clock.monotonic()
         self.start = loop.clock.now()
         self.runs: dict[str, Run] = {}  # as they were when last looked at
-        self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
-        self._owners: dict[str, str | None] = {}  # the nodes that have claimed each run
         self.eras = Eras(self)
+        self.watch = Watch(self)
         self._probe: FileStore | None = None
         self.threads = threading.active_count()
         self.added: set[str] = set()  # whose creation was acknowledged
         self.edited: dict[tuple[str, datetime | None], int] = {}  # the last acknowledged revision
+        self.deep = False  # somebody has left there what no parser takes
+        self.cancelled: set[str] = set()  # runs that were told to be, before they began
         self.marked: set[str] = set()  # that somebody gave a field that no version knows
 
     def now(self) -> datetime:
@@ -76,18 +90,27 @@ class World:
         names = [str(link.resolve()) for link in links.iterdir()]
         return [name for name in names if name.startswith(f"{self.folder}/")]
 
+    @property
+    def book(self) -> Book:
+        """The truth, as it was last read."""
+        if self.script.kind == "database":
+            return self.database.book
+        stores = [one.store for one in self.processes.values() if isinstance(one.store, FileStore)]
+        stores += [self._probe] if self._probe is not None else []
+        return max((one.book for one in stores), key=lambda book: book.token, default=Book())
+
     # --- what is told
 
     def happened(self, what: str) -> None:
-        if not self.over:
+        if not self.over and not self.violations:  # what follows from those tells nothing
             self.trace.append((self.loop.clock.monotonic() - self._began, what))
 
     def broke(self, invariant: str, how: str) -> None:
         """An invariant does not hold."""
         violation = Violation(invariant, how)
         if violation not in self.violations and not self.over:
-            self.violations.append(violation)
             self.happened(f"!! {invariant}: {how}")
+            self.violations.append(violation)
 
     def tore(self) -> None:
         self.seen["torn write"] += 1
@@ -103,19 +126,21 @@ class World:
         return Connection(self.database, process)
 
     def make_app(self, process: Process, store: Store) -> Acron:
+        found, provider = process.found, Trigger(self, process)
+        known = settings(self.folder)
         app = Acron(
             store,
             app="simulated",
             clock=process.clock,
-            settings=settings(self.folder),
-            provider=Trigger(self, process),
+            settings=replace(known, provider=found.replace(" ", "-")) if found else known,
+            provider=None if found else provider,
             adapters={"chat": self.chat.adapter(process)},
         )
         for function in FUNCTIONS:
             app.action(function)
         return app
 
-    async def probe(self) -> Store:
+    async def probe(self) -> FileStore | Database:
         """The truth, by a way that never fails."""
         if self.script.kind == "database":
             if not self.database._opened:  # noqa: SLF001
@@ -131,47 +156,3 @@ class World:
         if self._probe is not None:
             self._probe.drop()
             self._probe = None
-
-    def watched(self, decide: Decide) -> Decide:
-        """``decide``, with an eye on what it starts (I7)."""
-
-        def decided(due: Due, mint: Callable[[], int]) -> Decision | None:
-            decision = decide(due, mint)
-            for run in decision.runs if decision is not None else ():
-                if run.state is not RunState.RUNNING or run.cancel_requested:
-                    continue
-                self._owners[run.id] = run.node
-                paused = due.job.paused is not None and due.job.paused_until is None
-                if paused and run.scheduled_at is not None and run.batch is None:
-                    self.broke("I7", f"{due.job.id} was claimed while paused: {due.job.paused}")
-            return decision
-
-        return decided
-
-    def ended(self, process: Process, decisions: Sequence[Decision | None]) -> None:
-        """Tell what became of runs."""
-        for decision in decisions:
-            if decision is None:
-                self.happened(f"{process.name} writes an end too late")
-                continue
-            for run in decision.runs:
-                again = "" if run.state.ended else f" until {run.due_at:%H:%M:%S}"
-                self.happened(f"{process.name}: {named(run)} is {run.state}{again}")
-            for skip in decision.skips:
-                self.happened(f"{process.name}: {skip.job_id} is skipped: {skip.reason}")
-
-    def watch_recovery(self, process: Process, decisions: list[Decision]) -> None:
-        """I2: the runs of a node are ended by others only once it is proven dead."""
-        self.ended(process, decisions)
-        for run in (run for decision in decisions for run in decision.runs):
-            if run.id in self.settled:
-                continue  # what it has to deliver was taken over
-            if run.state.ended:
-                self.settled[run.id] = run
-            owner = self._owners.get(run.id)
-            if run.error != DIED.error or owner is None:
-                continue
-            alive = any(one.up and one.node == owner for one in self.processes.values())
-            lapsed = self.script.kind == "database" and self.database.lapsed(owner)
-            if alive and not lapsed:
-                self.broke("I2", f"{run.id} was ended, and its process lives")

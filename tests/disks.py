@@ -1,7 +1,9 @@
+"""A file system that can be full, or read only."""
+
 from __future__ import annotations
 
 import subprocess
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,13 +32,14 @@ class SmallDisk:
         subprocess.run(["mount", "-o", "remount,ro", str(self.place)], check=True)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+@contextmanager
+def small_disk(place: Path) -> Iterator[SmallDisk]:
     """Whoever may not mount one skips."""
-    place = tmp_path / "small"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a file system is not permitted here")
-    yield SmallDisk(place)
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    try:
+        yield SmallDisk(place)
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
