@@ -105,7 +105,8 @@ def _lines(hint: str) -> Viewer:
 
 
 async def _opened(app: Acron) -> None:
-    while app.node is None:  # noqa: ASYNC110 (opening tells nobody)
+    """Until its first heartbeat, of which nobody tells: others can see by then that it fires."""
+    while (node := app.node) is None or node.heartbeat_at is None:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
 
