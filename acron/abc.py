@@ -171,7 +171,7 @@ class Store(ABC):
 
     #: Rows that one claim is asked for, at most: what shares a commit, and holds up the loop.
     batch: ClassVar[int] = 500
-    #: Its transactions never wait: once begun, they are done, and cannot be given up half-way.
+    #: Nobody else has it, and its transactions never wait: once begun, they are done and told of.
     at_once: bool = False
 
     @property

@@ -31,11 +31,11 @@ _AHEAD = 200
 
 
 def tell(seeds: int, *, as_json: bool) -> None:
-    """Play the seeds from 0 on, and say what struck, what was reached, what broke. Ctrl-C ends
-    it: then it says so of those that were played."""
+    """Play the seeds from 0 on, and say what struck, what was reached, what broke. Ctrl-C and
+    SIGTERM end it: then it says so of those that were played."""
     seen: Counter[str] = Counter()
     broken: dict[int, tuple[str, ...]] = {}
-    played, stopped = 0, False
+    played, stopped = 0, None
     with (
         _stopped_whole(),
         ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _be_deaf) as pool,
@@ -52,15 +52,15 @@ def tell(seeds: int, *, as_json: bool) -> None:
         except BaseException as error:
             for worker in active_children():  # else what they have begun is waited for
                 worker.terminate()
-            stopped = isinstance(error, KeyboardInterrupt)
-            if not stopped:
+            if not isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
+            stopped = error
     if as_json:
         print_json({"seeds": played, "seen": dict(sorted(seen.items())), "broken": broken})
     else:
         _print(played, seen, broken)
-    if stopped:
-        raise KeyboardInterrupt
+    if stopped is not None:
+        raise stopped
     if broken:
         raise typer.Exit(1)
 

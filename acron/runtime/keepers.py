@@ -167,9 +167,10 @@ class Upkeep:
         await asyncio.sleep(2 * self._interval)
         await rt.standing.look()
         await rt.pulse.beat(force=True)
-        await rt.recover()
-        await self._settle_orphans()
-        await self._send_forgotten()
+        if not rt.store.at_once:  # nobody else has that one, and it loses no answer
+            await rt.recover()
+            await self._settle_orphans()
+            await self._send_forgotten()
         await self._note_absent()
         rt.alerter.try_again()
         if rt.armed_outside:  # then this look at the store is what a clean tick is elsewhere

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from acron.model import Job
 
 #: For how long daemons are killed, in seconds; a longer run finds more.
-SECONDS = float(os.environ.get("KILL_SECONDS", "8"))
+SECONDS = float(os.environ.get("KILL_SECONDS", "5"))
 JOBS = 20
 #: How a run may end here: by itself, by a kill, by the drain at the end.
 ENDS = {RunState.SUCCEEDED, RunState.UNKNOWN, RunState.INTERRUPTED}

@@ -37,9 +37,10 @@ def test_stopped_it_leaves_no_process_behind(tmp_path: Path) -> None:
         process.terminate()
         try:
             # Who is left behind keeps the pipes open.
-            process.communicate(timeout=20)
+            told, _ = process.communicate(timeout=20)
         finally:
             for one in workers:
                 with suppress(ProcessLookupError):
                     os.kill(one, signal.SIGKILL)
     assert process.returncode == 143
+    assert b" seeds, all invariants held" in told
