@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 JOBS = 30
 #: Seconds of fires before something is killed: ``KILL_SECONDS=60`` makes it a minute of them.
-MOMENT = SECONDS / 8
+MOMENT = SECONDS / 5
 AGENT = """
 import asyncio, os, sys
 from acron import Acron
