@@ -144,7 +144,7 @@ class Eras:
         runs = [
             run
             for run in told.runs
-            if run.id not in era.runs or _ran_ahead(run, era, schedule, skips)
+            if run.id not in era.runs or _ran_ahead(run, era, until, schedule, skips)
         ]
         mine = told._replace(runs=runs, skips=skips)
         since = era.began + TICK  # the instant at which it is made is not owed
@@ -153,11 +153,13 @@ class Eras:
             self._world.broke("I1", f"{job.id}: {when}{wrong}")
 
 
-def _ran_ahead(run: Run, era: Era, schedule: Schedule, skips: Sequence[Skip]) -> bool:
+def _ran_ahead(
+    run: Run, era: Era, until: datetime, schedule: Schedule, skips: Sequence[Skip]
+) -> bool:
     """Whether a run from before the era is what is told of an instant in it: by a clock that was
     ahead it ran already, and does not run again."""
     at = run.scheduled_at
-    if at is None or at <= era.began or schedule.next_after(at - TICK) != at:
+    if at is None or not era.began < at < until or schedule.next_after(at - TICK) != at:
         return False
     return not any(
         (skip.first_at or skip.scheduled_at) <= at <= skip.scheduled_at for skip in skips
