@@ -89,6 +89,30 @@ def test_who_dies_of_a_removal_does_not_say_whether_it_is_done() -> None:
     assert not story.violations, story
 
 
+def test_a_second_attempt_is_of_the_schedule_of_the_first() -> None:
+    """By a clock a year ahead, an edit that does not believe it lies before what is tried again."""
+    steps = (
+        Step("reschedule", "job1", "30 2 * * *"),
+        Step("wait", "", 20),
+        Step("jump", "a", 31536000),
+        *[Step("wait", "", 20)] * 2,
+        Step("reschedule", "job1", "every 7m"),
+        *(Step("wait", "", seconds) for seconds in (600, 61)),
+        Step("start", "a", None),
+        Step("wait", "", 600),
+    )
+    retried = {"tz": "Europe/Paris", "timeout": 20, "retry": {"attempts": 3, "delay": 100}}
+    jobs = (
+        {"id": "job0", "schedule": "every 1m", "action": "work"},
+        {"id": "job1", "schedule": "15 * * * *", "action": "work", "repeat": 2, **retried},
+        {"id": "job2", "schedule": "every 90s", "action": "work"},
+        {"id": "job3", "schedule": "every 1m", "action": "work"},
+    )
+    story = play(Script(47527, "database", "2026-10-25T00:15:00+00:00", ("a", "b"), jobs, steps))
+    assert "job1 24T00:30:00 #2" in str(story)
+    assert not story.violations, story
+
+
 def test_a_process_that_is_killed_while_it_stops() -> None:
     """With its loop blocked: nobody waits for it any more."""
 

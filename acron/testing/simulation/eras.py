@@ -141,10 +141,13 @@ class Eras:
             if skip in skips:
                 skips.remove(skip)
         schedule = timetable.timetable(job)
+        # What is tried again in this era may have begun in the one before.
+        before = {run.scheduled_at for run in told.runs if run.id in era.runs}
         runs = [
             run
             for run in told.runs
-            if run.id not in era.runs or _ran_ahead(run, era, until, schedule, skips)
+            if not (run.id in era.runs or (run.attempt > 1 and run.scheduled_at in before))
+            or _ran_ahead(run, era, until, schedule, skips)
         ]
         mine = told._replace(runs=runs, skips=skips)
         since = era.began + TICK  # the instant at which it is made is not owed
