@@ -24,20 +24,17 @@ class Grave:
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        self._dead: list[Dead] = []
+        self.dead: list[Dead] = []
         # What would have run: how to call it, and in which context.
         self._kept: list[tuple[Any, tuple[Any, ...], Context]] = []
         # A loop holds its tasks weakly: one that nobody will wake would be collected, and its
         # ``finally`` would run, in the middle of other things.
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def __bool__(self) -> bool:
-        return bool(self._dead)
-
     def bury(self, dead: Dead) -> None:
         """From now on nothing runs in a context that is ``dead``. Whoever calls this from one has
         to wait for ever after it."""
-        self._dead.append(dead)
+        self.dead.append(dead)
         self._tasks |= self._found()
         for timer in self._loop._scheduled:
             if self._is_dead(timer):
@@ -52,7 +49,7 @@ class Grave:
                 handle.cancel()
 
     def _is_dead(self, handle: asyncio.Handle) -> bool:
-        return any(dead(handle._context) for dead in self._dead)  # type: ignore[attr-defined]
+        return any(dead(handle._context) for dead in self.dead)  # type: ignore[attr-defined]
 
     def _found(self) -> set[asyncio.Task[Any]]:
         """The tasks of the dead that wait for something, and the one that runs."""
@@ -60,7 +57,7 @@ class Grave:
         current = asyncio.current_task(self._loop)
         for task in asyncio.all_tasks(self._loop):
             contexts = [copy_context()] if task is current else _contexts(task)
-            if any(dead(context) for context in contexts for dead in self._dead):
+            if any(dead(context) for context in contexts for dead in self.dead):
                 found.add(task)
         return found
 
@@ -70,7 +67,7 @@ class Grave:
         tasks |= self._tasks
         for task in tasks:
             task.cancel()
-        self._dead.clear()
+        self.dead.clear()
         self._tasks.clear()
         for callback, args, context in self._kept:
             self._loop.call_soon(callback, *args, context=context)

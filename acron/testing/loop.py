@@ -26,6 +26,7 @@ from unittest.mock import patch
 from acron.clock import SystemClock
 from acron.errors import AcronError
 from acron.testing.grave import Grave
+from acron.testing.turns import Turns
 from acron.threads import name_of
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ _real_seconds = SystemClock().monotonic
 
 #: While there is something to run, what is outside of the loop is looked at in one turn of so many.
 POLLED = 16
-# Timers among which asyncio looks for those that were cancelled.
-_SWEPT = 100
 # Timers whose instants are one and the same to a datetime, but for the rounding of floats.
 _SAME_INSTANT = 5e-7
 
@@ -115,7 +114,9 @@ class VirtualLoop:
         self.errors: list[HoldDropped] = []
         self._jumps = 0
         self._thrown = 0
-        self._turns = 0
+        self._count = 0  # of turns
+        self._turns = Turns(loop, clock, self._events)
+        self.next_timer = self._turns.next_timer
         self._waited = 0.0  # real seconds spent idle, because of holds
         self._holds: dict[Hold, None] = {}  # oldest first
         self.lent: dict[object, Thread] = {}  # who holds time, and waits for this loop with it
@@ -134,7 +135,6 @@ class VirtualLoop:
         self._poll = loop._selector.select
         self._files = loop._selector.get_map()
         self._signals = getattr(loop, "_signal_handlers", ())  # a loop for Windows has none
-        self._asyncio_run_once = loop._run_once
         self._run_in_executor = loop.run_in_executor
         self._shutdown_default_executor = loop.shutdown_default_executor
         self._make_subprocess_transport = loop._make_subprocess_transport
@@ -148,9 +148,8 @@ class VirtualLoop:
             (loop, "_make_subprocess_transport", self._held_process),
         ):
             self._patches.enter_context(patch.object(target, name, ours))
-        asyncios: Any = base_events.BaseEventLoop
-        if type(loop)._run_once is asyncios._run_once:  # else it is another's own
-            self._patches.enter_context(patch.object(loop, "_run_once", self._run_once))
+        for name, turn in self._turns.methods().items():
+            self._patches.enter_context(patch.object(loop, name, turn))
         # The doors for others: acron.threads, and apps that were given no clock.
         self._patches.enter_context(patch.object(loop, "acron_hold", self.hold, create=True))
         self._patches.enter_context(patch.object(loop, "acron_clock", self._clock, create=True))
@@ -168,66 +167,54 @@ class VirtualLoop:
 
     # --- time
 
-    def _run_once(self) -> None:
-        """One turn as asyncio makes it, without its measuring and waiting: a month has very many.
-        What is rare is left to asyncio: debug mode, and a heap half full of cancelled timers."""
-        loop, now = self._loop, self._clock.monotonic
-        ready, timers = loop._ready, loop._scheduled
-        if loop._debug or 2 * loop._timer_cancelled_count > len(timers) > _SWEPT:
-            self._asyncio_run_once()
-            return
-        while timers and timers[0]._cancelled:
-            loop._timer_cancelled_count -= 1
-            heapq.heappop(timers)._scheduled = False
-        idle = not (ready or loop._stopping or (timers and timers[0]._when <= now()))
-        events = self._select(None if idle else 0)
-        if events:
-            loop._process_events(events)
-        while timers and timers[0]._when <= now():
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
-            ready.append(timer)
-        for _ in range(len(ready)):  # what these make ready has the next turn
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
-
     def _select(self, timeout: float | None = None) -> list[Any]:
-        idle = timeout is None or timeout > 0
+        """What asyncio's own turns ask for."""
+        events = self._events(timeout is None or timeout > 0)
+        # A timer is due when `when < time + resolution`: so, exactly those of this instant.
+        self._loop._clock_resolution = math.ulp(self._clock.monotonic())
+        return events
+
+    def _events(self, idle: bool) -> list[Any]:  # noqa: FBT001 (a callback)
         events: list[Any] = []
-        self._turns += 1
+        self._count += 1
         # With no file but the loop's own, what threads want is among what is ready already; what
         # signals want is not.
-        if self._turns % POLLED == 0 or (idle and (len(self._files) > 1 or self._signals)):
+        if self._count % POLLED == 0 or (idle and (len(self._files) > 1 or self._signals)):
             events = self._poll(0)
         if idle and not events:
             events = self._idle()
-        if self.grave:
+        if self.grave.dead:
             self.grave.look()
         return events
 
     def _idle(self) -> list[Any]:
         """Nothing is ready: wait for what is held, else let time jump."""
-        lent = len(set(self.lent.values()))  # a thread waits for many things with one hold
-        if len(self._holds) > lent and (events := self._wait_for_holds()) is not None:
-            return events
-        timers, waits = self._loop._scheduled, self._waits
-        first = timers[0]._when if timers else math.inf
+        clock, waits = self._clock, self._waits
+        first, now = self.next_timer(), clock.monotonic()
+        if first <= now:
+            return []
+        # A thread waits for many things with one hold.
+        if self._holds and len(self._holds) > len(set(self.lent.values())):
+            events = self._wait_for_holds()
+            if events is not None:
+                return events
         while waits and waits[0][2].done():
             heapq.heappop(waits)
         if waits and first - waits[0][0] > _SAME_INSTANT:
             when, _, wait = heapq.heappop(waits)
-            self._move_to(max(when, self._clock.monotonic()))
+            clock.move_to(max(when, now))
             wait.set_result(None)
-        elif first <= self._clock.end and (waits or not self.frozen):
-            self._jump(first)
+        elif first <= clock.end and (waits or not self.frozen):
+            if not waits:
+                self._count_jump()
+            clock.move_to(first)
         else:
             return self._nothing_left()
         return []
 
-    def _jump(self, when: float) -> None:
+    def _count_jump(self) -> None:
         self._jumps += 1
-        if self._jumps > self._limits.jumps and not self._waits:
+        if self._jumps > self._limits.jumps:
             self._jumps = 0
             self._throw(
                 WaitsForever(
@@ -236,12 +223,6 @@ class VirtualLoop:
                     f"it. Waiting:{self._waiting()}"
                 )
             )
-        self._move_to(when)
-
-    def _move_to(self, when: float) -> None:
-        self._clock.move_to(when)
-        # A timer is due when `when < time + resolution`: so, exactly those of this instant.
-        self._loop._clock_resolution = math.ulp(when)
 
     async def reach(self, when: float) -> None:
         """Let time run until ``when`` and everything due then is done."""
@@ -251,11 +232,6 @@ class VirtualLoop:
             await wait
         finally:
             self._jumps = 0
-
-    def next_timer(self) -> float:
-        """When the first timer is due, infinity when there is none."""
-        timers = self._loop._scheduled
-        return timers[0]._when if timers else math.inf
 
     # --- holds
 

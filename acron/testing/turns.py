@@ -1,0 +1,115 @@
+"""The turns of a loop in virtual time, and what is put into them: as asyncio makes them, without
+what it measures, waits for, and checks in debug mode. A month has very many."""
+# ruff: noqa: SLF001 - the loop has no public door to what is ready, and to its timers
+
+from __future__ import annotations
+
+import heapq
+import math
+from asyncio import Handle, TimerHandle, base_events
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+
+    from acron.clock import Clock
+
+# Cancelled timers with which asyncio begins to look whether it had better let go of them.
+_SWEPT = 100
+
+
+class Turns:
+    """For one loop, whose time is that of ``clock``. ``events`` are what its selector has, when it
+    is told whether the loop is idle; then it moves the time."""
+
+    def __init__(self, loop: Any, clock: Clock, events: Callable[[bool], list[Any]]) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._events = events
+        self._ready = loop._ready
+        self._asyncio_run_once = loop._run_once
+        self._asyncio_call_soon = loop.call_soon
+        self._asyncio_call_at = loop.call_at
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """What the loop is to have in the place of asyncio's own, by name; nothing for one that
+        has turns of its own."""
+        ours: dict[str, Callable[..., Any]] = {
+            "_run_once": self._run_once,
+            "call_soon": self._call_soon,
+            "call_at": self._call_at,
+            "call_later": self._call_later,
+        }
+        asyncios, its = base_events.BaseEventLoop, type(self._loop)
+        plain = all(getattr(its, name) is getattr(asyncios, name) for name in ours)
+        return ours if plain else {}
+
+    def _run_once(self) -> None:
+        """What is rare is left to asyncio: debug mode, and very many cancelled timers."""
+        loop, ready = self._loop, self._ready
+        if loop._debug or loop._timer_cancelled_count > _SWEPT:
+            self._asyncio_run_once()
+            return
+        if events := self._events(not (ready or loop._stopping)):
+            loop._process_events(events)
+        timers, now = loop._scheduled, self._clock.monotonic()
+        while timers and timers[0]._when <= now:
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+            if timer._cancelled:
+                loop._timer_cancelled_count -= 1
+            else:
+                ready.append(timer)
+        for _ in range(len(ready)):  # what these make ready has the next turn
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        loop = self._loop
+        if loop._debug or loop._closed:
+            handle: Handle = self._asyncio_call_soon(callback, *args, context=context)
+            return handle
+        handle = Handle(callback, args, loop, context)
+        self._ready.append(handle)
+        return handle
+
+    def _call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        when = self._clock.monotonic() + delay
+        return self._call_at(when, callback, *args, context=context)
+
+    def _call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        loop = self._loop
+        if loop._debug or loop._closed:
+            timer: Any = self._asyncio_call_at(when, callback, *args, context=context)
+        else:
+            timer = TimerHandle(when, callback, args, loop, context)
+            heapq.heappush(loop._scheduled, timer)
+            timer._scheduled = True
+        found: TimerHandle = timer
+        return found
+
+    def next_timer(self) -> float:
+        """When the first timer is due, infinity when there is none."""
+        loop = self._loop
+        timers = loop._scheduled
+        while timers and timers[0]._cancelled:
+            loop._timer_cancelled_count -= 1
+            heapq.heappop(timers)._scheduled = False
+        when: float = timers[0]._when if timers else math.inf
+        return when
