@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("acron.testing")
 _real_seconds = SystemClock().monotonic
 
-#: While there is something to run, what is outside of the loop is looked at in one turn of so many.
-POLLED = 16
 # Timers whose instants are one and the same to a datetime, but for the rounding of floats.
 _SAME_INSTANT = 5e-7
 
@@ -114,9 +112,6 @@ class VirtualLoop:
         self.errors: list[HoldDropped] = []
         self._jumps = 0
         self._thrown = 0
-        self._count = 0  # of turns
-        self._turns = Turns(loop, clock, self._events)
-        self.next_timer = self._turns.next_timer
         self._waited = 0.0  # real seconds spent idle, because of holds
         self._holds: dict[Hold, None] = {}  # oldest first
         self.lent: dict[object, Thread] = {}  # who holds time, and waits for this loop with it
@@ -126,6 +121,8 @@ class VirtualLoop:
         self._patches = ExitStack()
         self.frozen = 0  # depth of `VirtualTime.freeze`: only `reach` moves time
         self.grave = Grave(loop)
+        self._turns = Turns(loop, clock, self.grave, self._events)
+        self.next_timer = self._turns.next_timer
         self._install()
 
     # --- putting it on, taking it off
@@ -170,21 +167,21 @@ class VirtualLoop:
     def _select(self, timeout: float | None = None) -> list[Any]:
         """What asyncio's own turns ask for."""
         events = self._events(timeout is None or timeout > 0)
+        if self.grave.dead:
+            self.grave.look()
         # A timer is due when `when < time + resolution`: so, exactly those of this instant.
         self._loop._clock_resolution = math.ulp(self._clock.monotonic())
         return events
 
     def _events(self, idle: bool) -> list[Any]:  # noqa: FBT001 (a callback)
+        """What came from outside; when nothing is ready, time moves."""
         events: list[Any] = []
-        self._count += 1
         # With no file but the loop's own, what threads want is among what is ready already; what
         # signals want is not.
-        if self._count % POLLED == 0 or (idle and (len(self._files) > 1 or self._signals)):
+        if not idle or len(self._files) > 1 or self._signals:
             events = self._poll(0)
         if idle and not events:
             events = self._idle()
-        if self.grave.dead:
-            self.grave.look()
         return events
 
     def _idle(self) -> list[Any]:

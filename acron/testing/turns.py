@@ -14,18 +14,24 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from acron.clock import Clock
+    from acron.testing.grave import Grave
 
+# While there is something to run, what is outside of the loop is looked at once in so many turns.
+_POLLED = 16
 # Cancelled timers with which asyncio begins to look whether it had better let go of them.
 _SWEPT = 100
 
 
 class Turns:
-    """For one loop, whose time is that of ``clock``. ``events`` are what its selector has, when it
-    is told whether the loop is idle; then it moves the time."""
+    """For one loop, whose time is that of ``clock``, and whose dead are in ``grave``. ``events``
+    gives what its selector has; told that the loop is idle, it moves the time."""
 
-    def __init__(self, loop: Any, clock: Clock, events: Callable[[bool], list[Any]]) -> None:
+    def __init__(
+        self, loop: Any, clock: Clock, grave: Grave, events: Callable[[bool], list[Any]]
+    ) -> None:
         self._loop = loop
         self._clock = clock
+        self._grave = grave
         self._events = events
         self._ready = loop._ready
         self._asyncio_run_once = loop._run_once
@@ -46,25 +52,31 @@ class Turns:
         return ours if plain else {}
 
     def _run_once(self) -> None:
-        """What is rare is left to asyncio: debug mode, and very many cancelled timers."""
-        loop, ready = self._loop, self._ready
+        """All turns that follow each other, for a while. What is rare is left to asyncio: debug
+        mode, and very many cancelled timers."""
+        loop, clock, ready = self._loop, self._clock, self._ready
         if loop._debug or loop._timer_cancelled_count > _SWEPT:
             self._asyncio_run_once()
             return
         if events := self._events(not (ready or loop._stopping)):
             loop._process_events(events)
-        timers, now = loop._scheduled, self._clock.monotonic()
-        while timers and timers[0]._when <= now:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
-            if timer._cancelled:
-                loop._timer_cancelled_count -= 1
-            else:
-                ready.append(timer)
-        for _ in range(len(ready)):  # what these make ready has the next turn
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+        for _ in range(_POLLED):
+            timers, now = loop._scheduled, clock.monotonic()
+            while timers and timers[0]._when <= now:
+                timer = heapq.heappop(timers)
+                timer._scheduled = False
+                if timer._cancelled:
+                    loop._timer_cancelled_count -= 1
+                else:
+                    ready.append(timer)
+            if self._grave.dead:
+                self._grave.look()
+            for _ in range(len(ready)):  # what these make ready has the next turn
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._run()
+            if not ready or loop._stopping:
+                return
 
     def _call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
