@@ -186,21 +186,21 @@ class Agenda:
 
     def earlier(self, before: datetime) -> Iterator[tuple[str, Row]]:
         """What is due before ``before``, oldest first, and what it needs; nothing is taken out."""
+        heaps: list[tuple[str, list[Row]]] = []
+        front: list[tuple[Row, int, int]] = []
         for queue in self._queues.values():
             self.size -= queue.unfold(before)
-        heaps = [
-            (queue.needs, heap)
-            for queue in self._queues.values()
-            for heap in (queue.owed, queue.later)
-        ]
-        # A heap's rows are looked at only below one that is early enough.
-        front = [(heap[0], which, 0) for which, (_, heap) in enumerate(heaps) if heap]
+            for heap in (queue.owed, queue.later):
+                if heap and heap[0][0] < before:
+                    front.append((heap[0], len(heaps), 0))
+                    heaps.append((queue.needs, heap))
         heapify(front)
-        while front and front[0][0][0] < before:
+        while front:
             row, which, place = heappop(front)
             needs, heap = heaps[which]
+            # A heap's rows are looked at only below one that is early enough.
             for below in (2 * place + 1, 2 * place + 2):
-                if below < len(heap):
+                if below < len(heap) and heap[below][0] < before:
                     heappush(front, (heap[below], which, below))
             yield needs, row
 
