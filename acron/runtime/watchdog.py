@@ -181,6 +181,8 @@ class Watchdog:
 
     def recent(self) -> tuple[Block, ...]:
         """The newest blocks, oldest first. On the loop."""
+        if self._answered and not self._blocks:
+            return ()
         with self._lock:
             lag = self._clock.monotonic() - self._asked
             if not self._answered and lag >= self._after:
