@@ -78,7 +78,9 @@ class _TickLoop:
         failures = 0
         while not self._ending(task):
             try:
-                started = await self._tick()
+                self.in_tick = True
+                started = await self._firing.tick()
+                self.in_tick = False
                 if not self._ending(task):
                     await self._wait(started)
                 failures = 0
@@ -99,12 +101,6 @@ class _TickLoop:
     def _ending(self, task: asyncio.Task[None]) -> bool:
         # A tick that swallows its cancellation does not keep the loop alive.
         return self._stop.is_set() or task.cancelling() > 0
-
-    async def _tick(self) -> int:
-        self.in_tick = True
-        started = await self._firing.tick()
-        self.in_tick = False
-        return started
 
     async def _wait(self, started: int) -> None:
         """Until the next due instant, a change, or ``interval`` seconds have passed."""

@@ -213,17 +213,17 @@ class Runtime:
     async def claim_due(
         self, *, only: str | None = None, late: float = 0.0, taken: set[str] | None = None
     ) -> int:
-        """Claim and start. A claim that has to wait is not given up with its caller: it becomes
-        durable, and its runs must then start."""
-        if self.store.at_once:
-            return await self._claim(only, late, taken)
-        return await self.tasks.whole(partial(self._claim, only, late, taken), "acron-claim")
-
-    async def _claim(self, only: str | None, late: float, taken: set[str] | None) -> int:
+        """Claim and start. A claim that has to wait has its turn, and is not given up with its
+        caller: it becomes durable, and its runs must then start."""
         if self.pulse.watch_clock():
             self._serve_anew()
             self._looked_at = min(self._looked_at, self.clock.now())
             self.deliverer.clock_moved()
+        if self.store.at_once:
+            return await fire.fire_due(self, only=only, late=late, taken=taken)
+        return await self.tasks.whole(partial(self._claim, only, late, taken), "acron-claim")
+
+    async def _claim(self, only: str | None, late: float, taken: set[str] | None) -> int:
         async with self._claiming:
             return await fire.fire_due(self, only=only, late=late, taken=taken)
 

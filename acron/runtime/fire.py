@@ -77,10 +77,10 @@ async def claim(
     rt: Runtime, decide: Decider, now: datetime, room: int, only: str | None, late: float
 ) -> list[Decision]:
     """Commit what is ours before anything of it has an effect."""
-    due = now - timedelta(seconds=late)
+    due = now - timedelta(seconds=late) if late else now
     decisions = await rt.store.claim(due, room, rt.can_run, decide, only=only)
     if only is None and not late:
-        rt.looked(now, held=bool(decide.held) or len(decisions) >= rt.free)
+        rt.looked(now, held=bool(decide.held))
     return decisions
 
 
