@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from asyncio import Handle, TimerHandle, base_events
+from asyncio import Future, Handle, TimerHandle, base_events
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Turns:
             "call_soon": self._call_soon,
             "call_at": self._call_at,
             "call_later": self._call_later,
+            # Asked for each handle and each wait: what is built in answers soonest.
+            "get_debug": partial(getattr, self._loop, "_debug"),
+            "create_future": partial(Future, loop=self._loop),
         }
         asyncios, its = base_events.BaseEventLoop, type(self._loop)
         plain = all(getattr(its, name) is getattr(asyncios, name) for name in ours)
