@@ -230,7 +230,7 @@ class Ledger:
             del self.runs[run.id]
             self._drop_told(run.id)
         for job_id in {run.job_id for run in gone}:
-            left = [one for one in history[job_id] if one in self.runs]
+            left = list(filter(self.runs.__contains__, history[job_id]))
             if left:
                 history[job_id] = left
             else:
