@@ -7,8 +7,11 @@ from __future__ import annotations
 import heapq
 import math
 from asyncio import Future, Handle, TimerHandle, base_events
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,31 @@ if TYPE_CHECKING:
 _POLLED = 16
 # Cancelled timers with which asyncio begins to look whether it had better let go of them.
 _SWEPT = 100
+
+
+class _Soon(Struct, eq=False):
+    """What is to be run in the next turn: an asyncio.Handle without what debug mode keeps in it."""
+
+    _loop: Any
+    _callback: Callable[..., object]
+    _args: tuple[Any, ...]
+    _context: Context
+    _cancelled: bool = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def _run(self) -> None:
+        try:
+            self._context.run(self._callback, *self._args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 (as asyncio does)
+            told = {"message": f"failed: {self._callback}", "exception": error, "handle": self}
+            self._loop.call_exception_handler(told)
 
 
 class Turns:
@@ -47,8 +75,6 @@ class Turns:
             "call_soon": self._call_soon,
             "call_at": self._call_at,
             "call_later": self._call_later,
-            # Asked for each handle and each wait: what is built in answers soonest.
-            "get_debug": partial(getattr, self._loop, "_debug"),
             "create_future": partial(Future, loop=self._loop),
         }
         asyncios, its = base_events.BaseEventLoop, type(self._loop)
@@ -64,8 +90,10 @@ class Turns:
             return
         if events := self._events(not (ready or loop._stopping)):
             loop._process_events(events)
-        for _ in range(_POLLED):
-            timers, now = loop._scheduled, clock.monotonic()
+        timers, turns = loop._scheduled, _POLLED
+        while turns:
+            turns -= 1
+            now = clock.monotonic()
             while timers and timers[0]._when <= now:
                 timer = heapq.heappop(timers)
                 timer._scheduled = False
@@ -75,7 +103,9 @@ class Turns:
                     ready.append(timer)
             if self._grave.dead:
                 self._grave.look()
-            for _ in range(len(ready)):  # what these make ready has the next turn
+            left = len(ready)  # what these make ready has the next turn
+            while left:
+                left -= 1
                 handle = ready.popleft()
                 if not handle._cancelled:
                     handle._run()
@@ -84,14 +114,14 @@ class Turns:
 
     def _call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> Handle:
+    ) -> Handle | _Soon:
         loop = self._loop
         if loop._debug or loop._closed:
             handle: Handle = self._asyncio_call_soon(callback, *args, context=context)
             return handle
-        handle = Handle(callback, args, loop, context)
-        self._ready.append(handle)
-        return handle
+        soon = _Soon(loop, callback, args, copy_context() if context is None else context)
+        self._ready.append(soon)
+        return soon
 
     def _call_later(
         self,
@@ -100,8 +130,7 @@ class Turns:
         *args: Any,
         context: Context | None = None,
     ) -> TimerHandle:
-        when = self._clock.monotonic() + delay
-        return self._call_at(when, callback, *args, context=context)
+        return self._put(self._clock.monotonic() + delay, callback, args, context)
 
     def _call_at(
         self,
@@ -110,6 +139,15 @@ class Turns:
         *args: Any,
         context: Context | None = None,
     ) -> TimerHandle:
+        return self._put(when, callback, args, context)
+
+    def _put(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context | None,
+    ) -> TimerHandle:
         loop = self._loop
         if loop._debug or loop._closed:
             timer: Any = self._asyncio_call_at(when, callback, *args, context=context)
@@ -117,8 +155,8 @@ class Turns:
             timer = TimerHandle(when, callback, args, loop, context)
             heapq.heappush(loop._scheduled, timer)
             timer._scheduled = True
-        found: TimerHandle = timer
-        return found
+        put: TimerHandle = timer
+        return put
 
     def next_timer(self) -> float:
         """When the first timer is due, infinity when there is none."""
