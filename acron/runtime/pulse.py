@@ -49,7 +49,8 @@ class Pulse:
         self._store = store
         self._clock = clock
         self._events = events
-        self._began = node
+        self._described: dict[str, Any] = {}
+        self._last = node  # as it was last described
         self._heartbeat_at = node.heartbeat_at
         self._success_at = node.last_success_at
         self._last_error = node.last_error
@@ -61,12 +62,14 @@ class Pulse:
     @property
     def node(self) -> Node:
         """What this node says of itself now."""
+        described = self._describe()
+        if described != self._described:
+            self._described, self._last = described, replace(self._last, **described)
         return replace(
-            self._began,
+            self._last,
             heartbeat_at=self._heartbeat_at,
             last_success_at=self._success_at,
             last_error=self._last_error,
-            **self._describe(),
         )
 
     @property

@@ -51,8 +51,10 @@ class Sender:
     @property
     def abandoned(self) -> tuple[str, ...]:
         """Sends that were given up and would not end."""
-        threads = (label for one in self._threads.values() for label in one.abandoned)
-        return (*self._stuck.values(), *threads)
+        labels = tuple(self._stuck.values())
+        for threads in self._threads.values():
+            labels += threads.abandoned
+        return labels
 
     async def turn(self, adapter: Adapter) -> None:
         """Wait until ``adapter`` may send again, by its ``rate``: in order, nobody is passed."""

@@ -57,7 +57,6 @@ class Book(Ledger):
         self._moved: set[str] = set()  # jobs that may have rows where they belong no more
         self.index = Index(self.jobs)
 
-    @property
     def _agenda(self) -> Agenda:
         """What is due; built from what is stored when it is asked for, after a ``sweep``."""
         agenda = self._built
@@ -110,11 +109,11 @@ class Book(Ledger):
             if only is not None and limit > 0:
                 self._claim_job(only, self._due_of(only, now, can_run), decide, changes)
             elif limit > 0:
-                self._claim_rows(self._agenda.take(now, can_run), limit, decide, changes, left)
+                self._claim_rows(self._agenda().take(now, can_run), limit, decide, changes, left)
         except BaseException:
             self.sweep()
             raise
-        self._agenda.put_back(left)
+        self._agenda().put_back(left)
         changes.token = self.token
         changes.news = is_news(changes.decisions)
         return changes
@@ -369,7 +368,7 @@ class Book(Ledger):
     # questions
 
     def next_due(self, after: datetime, can_run: Collection[str]) -> datetime | None:
-        return self._agenda.next_after(after, can_run, self._holds)
+        return self._agenda().next_after(after, can_run, self._holds)
 
     def _row_of(self, needs: str, job_id: str) -> Row | None:
         job = self.jobs.get(job_id)
@@ -389,7 +388,7 @@ class Book(Ledger):
 
     def overdue(self, before: datetime, limit: int) -> list[Job]:
         found: dict[str, Job] = {}
-        for needs, row in self._agenda.earlier(before):
+        for needs, row in self._agenda().earlier(before):
             if len(found) >= limit:
                 break
             if not row[3] and self._holds(needs, row):
