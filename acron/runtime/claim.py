@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from acron import incidents
@@ -58,7 +59,7 @@ class Spread:
         return slot
 
 
-class Decider:
+class Decider(Struct, eq=False):
     """``decide`` for one claim.
 
     ``since`` is when acron began to serve; what was due before is spread, if there is a
@@ -68,25 +69,14 @@ class Decider:
     and that nobody has proven alive: until then an instant waits, and is not skipped.
     """
 
-    __slots__ = ("_alive", "_blocks", "_node", "_now", "_since", "_spread", "doubted", "held")
-
-    def __init__(
-        self,
-        now: datetime,
-        since: datetime,
-        node: str,
-        alive: Collection[str] = (),
-        spread: Spread | None = None,
-        blocks: tuple[Block, ...] = (),
-    ) -> None:
-        self._now = now
-        self._since = since
-        self._node = node
-        self._spread = spread
-        self._alive = {node, *alive}
-        self._blocks = blocks
-        self.held = 0
-        self.doubted: set[str] = set()
+    now: datetime
+    since: datetime
+    node: str
+    alive: Collection[str] = ()
+    spread: Spread | None = None
+    blocks: tuple[Block, ...] = ()
+    held: int = 0
+    doubted: set[str] = set()
 
     def __call__(self, due: Due, mint: Callable[[], int]) -> Decision | None:
         job, run = due.job, due.run
@@ -97,7 +87,7 @@ class Decider:
         if decision is None:
             self.held += 1
             return None
-        if self._blocks:
+        if self.blocks:
             decision = self._excused(decision)
         if run is None and (job.incidents or decision.skips):
             decision = self._incidents(job, decision)
@@ -106,7 +96,7 @@ class Decider:
     def _excused(self, decision: Decision) -> Decision:
         runs = tuple(
             replace(run, note=note)
-            if run.state is RUNNING and (note := excuse(self._blocks, run.due_at))
+            if run.state is RUNNING and (note := excuse(self.blocks, run.due_at))
             else run
             for run in decision.runs
         )
@@ -118,11 +108,11 @@ class Decider:
         if job is None:
             return decision
         if decision.runs:
-            job = incidents.resolved(job, self._now, "absence")
+            job = incidents.resolved(job, self.now, "absence")
         for skip in decision.skips:
             if skip.reason is SkipReason.MISFIRE and job.completed and not old.completed:
                 why = f"missed: {skip.scheduled_at.isoformat()} was later than its grace"
-                job = incidents.opened(job, "misfire", why, self._now)
+                job = incidents.opened(job, "misfire", why, self.now)
         return decision if job is decision.job else replace(decision, job=job)
 
     def _pending(
@@ -141,8 +131,8 @@ class Decider:
             run,
             state=RUNNING,
             token=mint(),
-            node=self._node,
-            started_at=self._now,
+            node=self.node,
+            started_at=self.now,
             lateness=self._lateness(run.due_at),
             key=job.policy.key,
         )
@@ -151,9 +141,9 @@ class Decider:
     def _instant(self, job: Job, live: tuple[Run, ...], mint: Callable[[], int]) -> Decision | None:
         try:
             if job.paused is not None:
-                return pause_over(job, self._now)
+                return pause_over(job, self.now)
             schedule = timetable(job)
-            due = owed(job, schedule, self._now, self._since)
+            due = owed(job, schedule, self.now, self.since)
         except Exception as error:  # noqa: BLE001 (a calendar that fails stops no sibling)
             why = one_line(text_of(error))
             log.error("job %s: no next instant can be computed: %s", job.id, why)  # noqa: TRY400
@@ -162,7 +152,7 @@ class Decider:
             # It has run, by a clock that an edit since then did not believe. (acron may start twice
             # at one instant of virtual time.)
             return Decision(_advanced(job, schedule, due), skips=due.skips)
-        policy, now = job.policy, self._now
+        policy, now = job.policy, self.now
         if policy.repeat is not None and job.fired >= policy.repeat:
             return Decision(replace(job, next_fire_at=None, completed=True))
         if live and not _room(job, live):
@@ -171,8 +161,8 @@ class Decider:
             if policy.overlap == "replace":
                 return self._replace(job, live)
             return self._overlap(job, schedule, due)
-        if due.instant < self._since and self._spread is not None:
-            start_at = self._put_off(job, schedule, self._spread)
+        if due.instant < self.since and self.spread is not None:
+            start_at = self._put_off(job, schedule, self.spread)
             if start_at > now:
                 return Decision(replace(job, next_fire_at=start_at))
         token = mint()
@@ -184,7 +174,7 @@ class Decider:
             scheduled_at=due.instant,
             state=RUNNING,
             token=token,
-            node=self._node,
+            node=self.node,
             started_at=now,
             lateness=self._lateness(due_at),
             key=policy.key,
@@ -198,15 +188,15 @@ class Decider:
         first = None if job.cursor is None else schedule.next_after(job.cursor)
         due = job.next_fire_at
         if first is None or (due is not None and due > fire_at(job, first)):
-            return self._now
-        return spread.start_at(self._now)
+            return self.now
+        return spread.start_at(self.now)
 
     def _replace(self, job: Job, live: tuple[Run, ...]) -> Decision | None:
         """Ask what is in the way to end. Until it has, the instant stays owed."""
         told = tuple(
             replace(run, cancel_requested=True, error=REPLACED)
             if run.state is RUNNING
-            else replace(run, state=RunState.CANCELLED, finished_at=self._now, error=REPLACED)
+            else replace(run, state=RunState.CANCELLED, finished_at=self.now, error=REPLACED)
             for run in live
             if not run.cancel_requested
         )
@@ -219,22 +209,23 @@ class Decider:
             job_id=job.id,
             scheduled_at=due.instant,
             reason=SkipReason.OVERLAP,
-            recorded_at=self._now,
+            recorded_at=self.now,
         )
         return Decision(_advanced(job, schedule, due), skips=(*due.skips, missed))
 
     def _doubt(self, live: tuple[Run, ...]) -> bool:
         """Whether some of these runs belong to a node that may be dead."""
         doubted = {
-            run.node
+            node
             for run in live
-            if run.state is RUNNING and run.node and run.node not in self._alive
+            if run.state is RUNNING and (node := run.node) and node != self.node
+            if node not in self.alive
         }
         self.doubted |= doubted
         return bool(doubted)
 
     def _lateness(self, due_at: datetime) -> float:
-        return (self._now - due_at).total_seconds() if self._now > due_at else 0.0
+        return (self.now - due_at).total_seconds() if self.now > due_at else 0.0
 
 
 def _room(job: Job, live: tuple[Run, ...]) -> bool:

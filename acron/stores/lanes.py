@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from acron.model import RunState
 
 if TYPE_CHECKING:
@@ -16,18 +18,15 @@ RUNNING = RunState.RUNNING  # an enum's member costs a look-up each time
 _LIMIT = 1 << 62
 
 
-class Lanes:
+class Lanes(Struct, eq=False):
     """Open runs as one transaction has left them so far, by job and by key.
 
     What is stored does not change while the transaction lasts: only what was noted differs.
     """
 
-    __slots__ = ("_dropped", "_of_job", "_of_key")
-
-    def __init__(self) -> None:
-        self._of_job: dict[str, dict[str, Run | None]] = {}  # None: it has ended
-        self._of_key: dict[str, dict[str, Run | None]] = {}
-        self._dropped: set[str] = set()
+    _of_job: dict[str, dict[str, Run | None]] = {}  # None: it has ended
+    _of_key: dict[str, dict[str, Run | None]] = {}
+    _dropped: set[str] = set()
 
     def note(self, decision: Decision) -> None:
         """Later looks see what ``decision`` has made of its runs."""

@@ -134,7 +134,7 @@ def without_other_nodes_runs() -> AbstractContextManager[Any]:
     decide = Decider.__call__
 
     def alone(self: Decider, one: Due, mint: Callable[[], int]) -> Decision | None:
-        live = tuple(run for run in one.live if run.node in {None, self._node})
+        live = tuple(run for run in one.live if run.node in {None, self.node})
         return decide(self, Due(one.job, one.run, live), mint)
 
     return patch.object(Decider, "__call__", alone)

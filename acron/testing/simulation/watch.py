@@ -59,7 +59,7 @@ class Watch:
                     self._owners[run.id] = run.node
                     self._starts(due, run, now)
             if due.run is None and isinstance(decide, Decider):
-                self._is_in_time(due.job, decision, min(now, decide._since))  # noqa: SLF001
+                self._is_in_time(due.job, decision, min(now, decide.since))
             return decision
 
         return deciding
