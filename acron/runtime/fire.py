@@ -39,15 +39,13 @@ async def fire_due(
         if room <= 0:
             rt.looked(now, held=True)
             return started
-        decide = Decider(
-            now,
-            rt.pulse.serving_since,
-            rt.node_id,
-            alive or (),
-            spread,
-            rt.watchdog.recent(),
-        )
-        decisions = await claim(rt, decide, now, room, only, late)
+        since, blocks = rt.pulse.serving_since, rt.watchdog.recent()
+        decide = Decider(now, since, rt.node_id, alive or (), spread, blocks)
+        # Committed before anything of it has an effect.
+        due = now - timedelta(seconds=late) if late else now
+        decisions = await rt.store.claim(due, room, rt.can_run, decide, only=only)
+        if only is None and not late:
+            rt.looked(now, held=bool(decide.held))
         if taken is not None:
             taken.update(run.job_id for one in decisions for run in one.runs)
         started += start(rt, decisions)
@@ -71,17 +69,6 @@ def _more(decisions: list[Decision], room: int, now: datetime) -> bool:
             if run.batch is not None:
                 return True
     return False
-
-
-async def claim(
-    rt: Runtime, decide: Decider, now: datetime, room: int, only: str | None, late: float
-) -> list[Decision]:
-    """Commit what is ours before anything of it has an effect."""
-    due = now - timedelta(seconds=late) if late else now
-    decisions = await rt.store.claim(due, room, rt.can_run, decide, only=only)
-    if only is None and not late:
-        rt.looked(now, held=bool(decide.held))
-    return decisions
 
 
 def start(rt: Runtime, decisions: list[Decision]) -> int:
