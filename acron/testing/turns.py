@@ -34,21 +34,15 @@ class _Soon(Struct, eq=False):
     _args: tuple[Any, ...]
     _context: Context
     _cancelled: bool = False
+    _source_traceback: None = None
+
+    _run = Handle._run  # by its frame the watchdog knows whose work blocks the loop
 
     def cancel(self) -> None:
         self._cancelled = True
 
     def cancelled(self) -> bool:
         return self._cancelled
-
-    def _run(self) -> None:
-        try:
-            self._context.run(self._callback, *self._args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001 (as asyncio does)
-            told = {"message": f"failed: {self._callback}", "exception": error, "handle": self}
-            self._loop.call_exception_handler(told)
 
 
 class Turns:
