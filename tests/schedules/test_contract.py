@@ -158,3 +158,16 @@ def test_the_contract_finds_a_fault(kind: type[Interval], test: str) -> None:
 
     with pytest.raises(AssertionError):
         getattr(Suite(), test)()
+
+
+def test_the_next_two_are_what_follows_whatever_was_asked_before() -> None:
+    for schedule in read("*/7 * * * *", "every 90s", "in 30m", "2001-01-01 00:00", "@reboot",
+                         "0 9 * * 1-5 | 0 12 * * 6", "0 0 1 1 *"):  # fmt: skip
+        asked = [NOW + timedelta(minutes=minutes) for minutes in (0, 0, 7, 14, 3, 90_000, 0, 21)]
+        first = schedule.next_after(NOW)
+        if first is not None:
+            asked += [first, NOW, first]
+        for instant in asked:
+            expected = schedule.upcoming(instant, 2)
+            found = [one for one in schedule.next_two(instant) if one is not None]
+            assert found == expected, (schedule, instant)

@@ -71,6 +71,7 @@ def test_it_finds_what_a_plain_look_finds(operations: list[tuple[Any, ...]]) -> 
                 later = [due for due, *_ in rows(book, can_run) if due > at(seconds)]
                 assert book.next_due(at(seconds), can_run) == min(later, default=None)
         assert [job.id for job in book.index.page("", 99, None, None)] == sorted(book.jobs)
+        book._history()  # brings what was written last up to date
         assert (
             list(book.runs)
             == [run.id for run in sorted(book.runs.values(), key=lambda run: (run.token, run.id))]
@@ -185,3 +186,20 @@ def test_the_skips_of_one_job_cost_what_they_give() -> None:
     assert count == 21
     assert book.list_skips(None, 99) == rows[:20:-1]
     assert book.list_skips("b", 99) == [rows[28], rows[25], rows[22]]
+
+
+def test_a_long_run_hides_no_older_end() -> None:
+    """Pruning by age stops at what began after the limit, and not at what ended after it."""
+    book = Book()
+    spans = [(0, 90), (10, 20), (30, 80), (60, 70), (65, 66)]
+    done = RunState.SUCCEEDED
+    for n, (start, end) in enumerate(spans, 1):
+        run = a_run("a", iter([n]).__next__, state=done, token=n, started_at=at(start))
+        run = replace(run, finished_at=at(end))
+        book.apply(book.write(["a"], lambda *_, run=run: Decision(None, (run,))))
+    changes, count = book.prune(at(50), 9)
+    assert changes is not None
+    book.apply(changes)
+    assert count == 1
+    left = [run.started_at for run in book.list_runs("a", None, None, 9)]
+    assert left == [at(65), at(60), at(30), at(0)]

@@ -70,6 +70,28 @@ async def test_callbacks_have_their_turns(acron_time: VirtualTime) -> None:
     assert order == ["first", "second", "third"]
 
 
+async def test_what_was_to_be_next_may_be_cancelled(acron_time: VirtualTime) -> None:
+    loop, told = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+    handle = loop.call_soon(pytest.fail)
+    assert not handle.cancelled()
+    handle.cancel()
+    assert handle.cancelled()
+    loop.call_soon(int, "tea")
+    await acron_time.settle()
+    assert [text.partition("'")[2] for text in told] == ["tea'"]
+
+
+def test_a_closed_loop_takes_nothing() -> None:
+    with virtual_time(), asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        runner.run(asyncio.sleep(1))
+        runner.close()
+        for call in (loop.call_soon, lambda what: loop.call_later(1, what)):
+            with pytest.raises(RuntimeError, match="closed"):
+                call(print)
+
+
 async def test_sockets_within_the_process_come_before_the_next_timer(
     acron_time: VirtualTime,
 ) -> None:
