@@ -55,6 +55,22 @@ def test_a_wrong_policy_is_refused_where_it_is_written() -> None:
         app.job("every 1h", overlop="skip")(plain)
 
 
+async def test_a_declared_schedule_that_is_none_is_told_with_its_job(
+    acron_time: VirtualTime,
+) -> None:
+    app = Acron("memory://")
+    app.job("0 9 * * *", id="fine")(still)
+    app.job("60 9 * * *", id="wrong")(still)
+    with pytest.raises(ScheduleError, match=r"^job 'wrong': 60 is out of range") as caught:
+        async with app:
+            pass
+    assert (caught.value.text, caught.value.position) == ("60 9 * * *", 0)
+    assert caught.value.hint
+
+
+async def still() -> None: ...
+
+
 async def test_an_app_that_is_not_open_says_so() -> None:
     with pytest.raises(WrongLoop, match="async with"):
         await Acron("memory://").add("every 1h", Command("a"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unittest.mock import patch
 
 from acron.schedules import parse
-from acron.testing.clock import START, VirtualClock, clock_change
+from acron.testing.clock import START, VirtualClock, aware, clock_change
 from acron.testing.holds import held_libraries, lending
 from acron.testing.loop import (
     Hold,
@@ -90,9 +90,10 @@ class VirtualTime:
             if named is None:
                 raise ValueError(f"{instant!r} is past, or never comes")
             instant = named
-        if instant.tzinfo is None:
-            raise ValueError(f"an aware datetime is needed, not {instant!r}")
-        await self.advance(instant - self.now())
+        left = aware(instant) - self.now()
+        if left < timedelta(0):
+            raise ValueError(f"{instant} is past: it is {self.now()}")
+        await self.advance(left)
 
     @contextmanager
     def freeze(self) -> Iterator[None]:
@@ -110,6 +111,7 @@ class VirtualTime:
 
     def dst(self, zone: str, year: int, season: Literal["spring", "autumn"]) -> datetime:
         """Set the wall clock to a day before clocks change in ``zone``; the instant of the change.
+        Like `set` best before an app is opened: jobs do not fire again what they have fired.
 
         Raises ValueError where they do not.
         """
@@ -132,6 +134,12 @@ class VirtualTime:
         coroutine function.
         """
         __tracebackhide__ = True
+        if not callable(predicate):
+            if inspect.iscoroutine(predicate):
+                predicate.close()
+            raise TypeError(
+                f"run_until needs a function, which it can ask again: lambda: …, not {predicate!r}"
+            )
         loop, deadline = self._here(), self.clock.monotonic() + _seconds(limit)
         while True:
             await self.settle()
@@ -152,7 +160,10 @@ class VirtualTime:
     def _here(self) -> VirtualLoop:
         running = asyncio._get_running_loop()  # noqa: SLF001 (None, where the public one raises)
         if running is None:
-            raise VirtualTimeError("no asyncio event loop runs here (trio has a time of its own)")
+            raise VirtualTimeError(
+                "no asyncio event loop runs here: write the test as `async def` "
+                "(under trio there is none)"
+            )
         if running not in self._loops:
             refuse_foreign(running)
             raise VirtualTimeError("this event loop is of another thread, and keeps real time")
@@ -244,4 +255,8 @@ def virtual_time(
 
 
 def _seconds(delta: float | timedelta) -> float:
-    return delta.total_seconds() if isinstance(delta, timedelta) else delta
+    if isinstance(delta, timedelta):
+        return delta.total_seconds()
+    if isinstance(delta, int | float):
+        return delta
+    raise TypeError(f"seconds or a timedelta are needed, not {delta!r}")
