@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 from asyncio.base_events import BaseEventLoop
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from unittest.mock import patch
 
 from acron.schedules import parse
 from acron.testing.clock import START, VirtualClock, aware, clock_change
+from acron.testing.grave import contexts
 from acron.testing.holds import held_libraries, lending
 from acron.testing.loop import (
     Hold,
@@ -44,6 +46,7 @@ class VirtualTime:
         self.limits = limits
         self._body = body
         self._loops: dict[asyncio.AbstractEventLoop, VirtualLoop] = {}
+        self._early: list[asyncio.Task[Any]] = []  # of apps that were open before time was virtual
 
     def now(self) -> datetime:
         """The virtual wall clock, aware, in UTC."""
@@ -167,12 +170,18 @@ class VirtualTime:
         if running not in self._loops:
             refuse_foreign(running)
             raise VirtualTimeError("this event loop is of another thread, and keeps real time")
+        if any(task.get_loop() is running and not task.done() for task in self._early):
+            raise VirtualTimeError(
+                "an app was opened on this loop before its time was virtual, and keeps the time "
+                "that was then: let the fixture that opens it ask for acron_time, too"
+            )
         return self._loops[running]
 
     # --- putting it on every loop of this thread
 
     def _take(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop not in self._loops:
+            self._early += _of_apps(loop)
             self._loops[loop] = VirtualLoop(loop, self.clock, self.limits, self._body)
 
     def _give_back(self) -> None:
@@ -252,6 +261,16 @@ def virtual_time(
         yield time
     for error in time._errors():  # noqa: SLF001
         raise error
+
+
+def _of_apps(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
+    """The tasks of the apps that are open there."""
+    runtime = sys.modules.get("acron.runtime.tasks")
+    if runtime is None:  # nobody has opened one
+        return []
+    node = runtime.current_node
+    tasks = asyncio.all_tasks(loop)
+    return [task for task in tasks if any(one.get(node) is not None for one in contexts(task))]
 
 
 def _seconds(delta: float | timedelta) -> float:

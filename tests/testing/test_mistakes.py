@@ -59,3 +59,37 @@ def test_a_test_without_a_loop_is_told_so(acron_time: VirtualTime) -> None:
 async def test_a_rehearsal_has_a_loop_of_its_own() -> None:
     with pytest.raises(VirtualTimeError, match="plain `def`"):
         rehearse(Acron("memory://"), days=1)
+
+
+async def test_an_app_that_was_open_before_is_told_of() -> None:
+    async with Acron("memory://"):
+        with virtual_time() as time, pytest.raises(VirtualTimeError, match="ask for acron_time"):
+            await time.advance(1)
+    with virtual_time() as time:
+        await time.advance(1)
+
+
+def test_a_fixture_that_opens_an_app_without_virtual_time_is_told_of(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile("""
+        import pytest
+        from acron import Acron
+
+        @pytest.fixture
+        async def app():
+            async with Acron("memory://") as app:
+                yield app
+
+        async def test_wrong(app, acron_time):
+            await acron_time.advance(hours=3)
+
+        async def test_right(acron_time, app):
+            await acron_time.advance(hours=3)
+    """)
+    options = ("-o", "asyncio_mode=auto", "-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess(
+        *options, "-o", "asyncio_default_fixture_loop_scope=function"
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E*VirtualTimeError: an app was opened on this loop before*"])
