@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acron.stores.files import Files
 from acron.stores.json_file import JsonFileStore
+from acron.testing.simulation.ends import judged
 from acron.testing.simulation.script import FATAL
 from acron.testing.simulation.watch import Kept
 
@@ -193,13 +194,15 @@ class FileStore(JsonFileStore):
 
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
         self._doing = "recover"
-        decisions = await super().recover(now, settle)
-        self._process.world.watch.recovered(self._process, decisions)
+        decisions = await super().recover(now, judged(self._process, settle))
+        watch = self._process.world.watch
+        watch.recovered(self._process, decisions)
+        watch.is_recovered(self.book, self._nodes.dead, self._nodes.own)
         return decisions
 
     async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
         self._doing = "finish"
-        decisions = await super().finish(ends, settle)
+        decisions = await super().finish(ends, judged(self._process, settle))
         self._process.world.watch.ended(self._process, decisions)
         return decisions
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from acron.backfill import Backfill
 from acron.model import Job, Run, RunState
 from acron.occurrences import ALL
 from acron.stores import lock
-from acron.testing.simulation import checks
+from acron.testing.simulation import checks, hand
 from acron.testing.simulation.disk import FileStore
 from acron.testing.simulation.people import TROUBLES, Trigger, named
 from acron.testing.simulation.process import Bystander, Process
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
 PEACE, SHORTEST = 1000.0, 520.0
 #: Jobs that are due at one instant, in a crowd.
 CROWD = 11
-#: Records that no job can be read from.
-JUNK: dict[str, tuple[dict[str, Any], ...]] = {
-    "junk record": ({"id": "junk", "schedule": 5},),
-    "NaN": ({"id": "junk", "schedule": "every 1h", "command": "x", "timeout": float("nan")},),
-    "deep record": ({"id": "junk", "schedule": "every 1h", "command": "x", "args": "DEEP"},),
-    "same id twice": ({"id": "junk", "schedule": 5}, {"id": "junk", "schedule": 6}),
-}
 
 
 class Stage(World):
@@ -103,7 +96,9 @@ class Stage(World):
         process = self.processes[step.whom]
         self.seen["stop"] += process.up
         self.seen["stop under a run"] += self._is_at_work(process)
-        await process.stop()
+        node, well = process.node, process.is_well
+        if await process.stop() and well and self.script.kind == "database":
+            checks.is_over(self, node)
 
     def _is_at_work(self, process: Process) -> bool:
         """Whether a run of its that has begun goes on."""
@@ -119,7 +114,6 @@ class Stage(World):
     async def _do_crash_at(self, step: Step) -> None:
         process = self.processes[step.whom]
         process.die_in, process.die_after, process.die_at = step.how
-        self.seen["crash after a commit" if step.how[1] else "crash before a commit"] += 1
 
     async def _do_lose_answer(self, step: Step) -> None:
         process = self.processes[step.whom]
@@ -211,28 +205,15 @@ class Stage(World):
             return
         self.seen[f"hand: {step.how}"] += 1
         good = self.path.read_bytes()
-        whole = {
-            "truncates": good[: len(good) // 2],
-            "empties": b"",
-            "zeroes": bytes(len(good)),
-            "newer schema": good.replace(b'"acron": 1', b'"acron": 99'),
-        }
-        if step.how in whole:
-            self._write_by_hand(whole[step.how])
+        if step.how in hand.UNREADABLE:
+            self._write_by_hand(hand.spoilt(good, step.how))
+            await self.loop.advance(100.0)
+            self._write_by_hand(good)
         elif not self.deep:  # which no editor can read either
             self.deep = step.how == "deep record"
-            document = json.loads(good)
-            document["jobs"].extend(JUNK.get(step.how, ()))
-            if step.how == "unknown field":
-                for record in document["jobs"][:1]:
-                    record["later"] = "kept"
-                    self.marked.add(record["id"])
-            text = json.dumps(document, indent=2).replace('"DEEP"', "[" * 2000 + "]" * 2000)
-            self._write_by_hand(text.encode())
-        if step.how not in whole:
-            return
-        await self.loop.advance(100.0)
-        self._write_by_hand(good)
+            data, marked = hand.edited(good, step.how)
+            self.marked |= marked
+            self._write_by_hand(data)
 
     def _write_by_hand(self, data: bytes) -> None:
         """As an editor does that takes care: durable, and at once."""
@@ -331,14 +312,17 @@ class Stage(World):
 
     async def _do_run_now(self, step: Step) -> None:
         run = await self._edit(lambda app: app.run_now(step.whom))
-        if hasattr(run, "scheduled_at") and run.scheduled_at is not None:
+        if isinstance(run, Run) and run.scheduled_at is not None:
             self.broke("I17", f"the manual run {run.id} carries {run.scheduled_at}")
 
     async def _do_backfill(self, step: Step) -> None:
         self.seen["backfill"] += 1
         until = self.now()
         since = max(self.start, until - timedelta(minutes=10))
-        await self._edit(lambda app: app.backfill(step.whom, since, until))
+        job = await (await self.probe()).get(step.whom)
+        done = await self._edit(lambda app: app.backfill(step.whom, since, until))
+        if isinstance(done, Backfill) and job is not None:
+            await checks.is_filled(self, job, done, since, until)
 
     async def _do_cancel(self, _: Step) -> None:
         async def cancel(app: Acron) -> None:
