@@ -59,6 +59,8 @@ def simulate(
     if chaos or seed is not None:
         if target.app is not None:
             raise Usage("--chaos plays with acron's own jobs; leave out --app")
+        if seed is not None and seeds is not None:
+            raise Usage("--seed is one, --seeds are many: give one of them")
         _play(seeds or 100, seed, as_json=as_json)
         return
     if seeds is not None:
@@ -98,7 +100,7 @@ def _play(seeds: int, seed: int | None, *, as_json: bool) -> None:
     from acron.cli.chaos import tell, tell_one  # noqa: PLC0415 (the test harness is slow)
 
     if seed is not None:
-        tell_one(seed)
+        tell_one(seed, as_json=as_json)
     else:
         tell(seeds, as_json=as_json)
 
