@@ -164,7 +164,7 @@ async def _all_is_claimed(world: World, store: Store) -> None:
     for job in await store.page(limit=1000):
         due, key = job.due_at, job.policy.key
         following = None if job.cursor is None else timetable(job).next_after(job.cursor)
-        if due is not None and following is not None:  # it may not put that off for ever
+        if job.state == "scheduled" and due and following:  # it may not put that off for ever
             due = min(due, fire_at(job, following))
         if due is None or (now - due).total_seconds() <= BOUND:
             continue
