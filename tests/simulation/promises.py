@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,18 +11,16 @@ from msgspec.structs import replace
 
 from acron import backfill, schedules, timetable
 from acron.model import Decision, Job, RunState, SkipReason
-from acron.runtime import claim, deliver, due, record, run
+from acron.runtime import claim, deliver, due, record
 from acron.runtime.attempts import Attempts
 from acron.runtime.claim import Decider, Spread
 from acron.runtime.deliver import Deliverer
 from acron.runtime.record import Recorder
 from acron.runtime.run import Attempt
-from acron.runtime.turn import Turn
 from acron.schedules.interval import Interval
+from acron.schedules.once import Once
 from acron.stores import book
-from acron.stores.book import Book
-from acron.stores.dead import DIED
-from acron.testing.simulation import checks, watch
+from acron.testing.simulation import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +30,6 @@ if TYPE_CHECKING:
     from acron.abc import Adapter
     from acron.model import Delivery, Outcome, Run
     from acron.runtime.send import Failure
-    from acron.stores.book import Changes
 
 _SUCCEEDED = RunState.SUCCEEDED
 
@@ -273,72 +268,12 @@ def with_half_a_backfill() -> AbstractContextManager[Any]:
     return patch.object(backfill, "_instants", lambda *args: instants(*args)[:1])
 
 
-def _recovering(otherwise: Callable[[Book, Changes], None]) -> AbstractContextManager[Any]:
-    recover = Book.recover
+def with_a_delay_that_is_too_long() -> AbstractContextManager[Any]:
+    def later(self: Once, base: datetime) -> datetime | None:
+        at = self.at + timedelta(seconds=1)
+        return at if at > base else None
 
-    def recovered(self: Book, *args: Any) -> Changes:
-        changes = recover(self, *args)
-        otherwise(self, changes)
-        return changes
-
-    return patch.object(Book, "recover", recovered)
-
-
-def with_a_recovery_that_settles_again() -> AbstractContextManager[Any]:
-    def again(self: Book, changes: Changes) -> None:
-        settled = [run for run in self.runs.values() if run.error == DIED.error]
-        for one in settled[:1] if not changes.ids else ():
-            changes.ids.append(one.job_id)
-            changes.decisions.append(Decision(self.jobs.get(one.job_id), (one,)))
-
-    return _recovering(again)
-
-
-def with_a_recovery_that_runs_twice() -> AbstractContextManager[Any]:
-    """Of an idempotent job that was cut short, two further attempts wait."""
-
-    def twice(self: Book, changes: Changes) -> None:
-        for at, one in enumerate(changes.decisions):
-            if len(one.runs) == 2:
-                other = replace(one.runs[1], id=f"r{self.mint()}")
-                changes.decisions[at] = replace(one, runs=(*one.runs, other))
-        changes.token = self.token
-
-    return _recovering(twice)
-
-
-def with_a_recovery_that_gives_up_messages() -> AbstractContextManager[Any]:
-    def adopted(one: Run, heir: str, _: object) -> Run:
-        lost = (replace(told, state="failed", error="lost") for told in one.deliveries)
-        return replace(one, node=heir, deliveries=tuple(lost))
-
-    return patch.object(book, "adopted", adopted)
-
-
-def without_sight_of_a_silent_provider() -> AbstractContextManager[Any]:
-    async def never(*_: Any) -> None:
-        await asyncio.get_running_loop().create_future()
-
-    return patch.object(Turn, "silence", never)
-
-
-def with_a_status_that_is_always_ok() -> AbstractContextManager[Any]:
-    return patch.object(checks, "health", lambda *_: "ok")
-
-
-def with_secrets_in_the_ledger() -> AbstractContextManager[Any]:
-    return patch.object(run, "one_line", lambda text, *_: text)
-
-
-def with_secrets_in_the_log() -> AbstractContextManager[Any]:
-    """A failed job is logged with its traceback."""
-    failed = run.failed
-
-    def logged(error: BaseException) -> Outcome:
-        logging.getLogger("acron.runtime").error("a job has failed", exc_info=error)
-        return failed(error)
-
-    return patch.object(run, "failed", logged)
+    return _reading(Once, "next_after", later)
 
 
 #: Each with seeds that were red with it, and the invariants that may show it.
@@ -374,11 +309,5 @@ PROMISES: dict[Callable[[], AbstractContextManager[Any]], tuple[tuple[int, ...],
     with_an_outage_that_is_spread_too_far: ((1, 2, 3), {"I11"}),
     with_a_backfill_of_what_is_done: ((165, 265, 406), {"I1"}),
     with_half_a_backfill: ((393, 550, 688), {"I1"}),
-    with_a_recovery_that_settles_again: ((0, 3, 6), {"I9"}),
-    with_a_recovery_that_runs_twice: ((63, 85, 96), {"I11"}),
-    with_a_recovery_that_gives_up_messages: ((7, 10, 27), {"I13"}),
-    without_sight_of_a_silent_provider: ((28, 49, 52), {"I12"}),
-    with_a_status_that_is_always_ok: ((1, 3, 7), {"I14"}),
-    with_secrets_in_the_ledger: ((0, 1, 2), {"I16"}),
-    with_secrets_in_the_log: ((0, 1, 2), {"I16"}),
+    with_a_delay_that_is_too_long: ((0, 2), {"I6"}),
 }

@@ -11,13 +11,14 @@ import pytest
 from acron.testing.simulation import play, shrink, write
 
 from .mutations import MUTATIONS, with_a_blind_resend
+from .nodes import NODES
 from .promises import PROMISES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-ALL = MUTATIONS | PROMISES
+ALL = MUTATIONS | NODES | PROMISES
 #: Where a red seed is looked for, when those that were red have become other stories.
 SEARCH = 200
 

@@ -123,6 +123,14 @@ async def is_filled(
 _NOT_FILLED = frozenset({RunState.SUCCEEDED, RunState.PENDING, RunState.RUNNING})
 
 
+async def nobody_is_orphaned(world: World) -> None:
+    """I11: what the dead ran has been ended by those who live, also where it is in nobody's way."""
+    alive = {one.node for one in world.processes.values() if one.up}
+    for run in await (await world.probe()).runs(state=RunState.RUNNING, limit=ALL):
+        if run.node not in alive:
+            world.broke("I11", f"{named(run)} is running, and its process died")
+
+
 def is_over(world: World, node: str | None) -> None:
     """I15: who was stopped, and was well, has written how all that it ran has ended."""
     for run in [one for opened in world.book.open.values() for one in opened.values()]:
@@ -177,6 +185,9 @@ async def _all_is_claimed(world: World, store: Store) -> None:
             world.broke("I11", f"{run.id} waits, and its job is gone")
         elif _is_overdue(run, now) and not _stands_back(wanted, run, live):
             world.broke("I11", f"{run.id} has waited since {run.due_at}, and it is {now}")
+    for node in await store.nodes():  # I14: where all is well, it says so
+        if node.alive and node.provider and (how := health(node, now)) != "ok":
+            world.broke("I14", f"in peace a node is {how}: {node.last_error}")
     for process in world.processes.values():
         if process.life is None or process.life.triggers != 1:
             triggers = process.life and process.life.triggers

@@ -13,6 +13,7 @@ from acron.errors import StoreUnavailable
 from acron.stores.memory import MemoryStore
 from acron.stores.news import News
 from acron.testing.simulation.ends import judged
+from acron.testing.simulation.process import LEASE
 from acron.testing.simulation.watch import Kept
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from acron.testing.simulation.process import Process
     from acron.testing.simulation.world import World
 
-#: Seconds that a node lives without renewing its lease, and between two renewals.
-LEASE = 60.0
+#: Seconds between two renewals of a lease.
 RENEWAL = 20.0
 
 _FENCED = frozenset({"claim", "finish", "recover", "mark", "beat"})

@@ -239,8 +239,9 @@ class FileStore(JsonFileStore):
     def _commit(
         self, changes: Changes, seen: Seen | None = None, *, declares: bool = False
     ) -> None:
-        if self._process.world.lockless:
-            self._process.world.broke("I10", "jobs.json was written without a lock")
+        world = self._process.world
+        if world.locked:
+            world.broke("I10", f"jobs.json was written, and {world.locked}")
         kept = None if changes.prune is None else Kept(self.book, *changes.prune)
         try:
             super()._commit(changes, seen, declares=declares)

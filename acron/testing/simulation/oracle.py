@@ -51,10 +51,10 @@ def is_instant(text: str, tz: str, at: datetime) -> bool:
 
 def is_counted_out(text: str, bound: str, tz: str, at: datetime) -> bool:
     """Whether the interval ``text`` comes to that instant; ``bound`` is what it counts from, too.
-    Also where it is no such."""
+    A delay comes once. Also where it is neither."""
     found = _INTERVAL.search(bound)
     if found is None:
-        return True
+        return not text.startswith("in ") or at == datetime.fromisoformat(bound)
     hours, minutes, seconds, anchor = found.groups()
     period = timedelta(hours=int(hours or 0), minutes=int(minutes or 0), seconds=int(seconds or 0))
     since = at - datetime.fromisoformat(anchor)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _LATENCIES = (0.0, 0.0, 0.001, 0.01)
 _LOST_FOR = (2.0, 30.0, 100.0)
 
+#: Seconds that a node of a database lives without renewing its lease.
+LEASE = 60.0
+
 INTERVAL = 120.0
 MAX_RUNNING = 10
 DRAIN = 10.0
@@ -165,6 +168,8 @@ class Process:
         """``kill -9``: nothing is awaited, nothing is flushed, nothing of it runs again."""
         if not self.up:
             return
+        if (node := self.node) is not None:
+            self.world.watch.deaths[node] = self.world.loop.time()
         ended, self.life = self.life, None
         self.world.happened(f"{self.name} is killed")
         self.world.loop.bury(ended)

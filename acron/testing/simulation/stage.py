@@ -16,7 +16,7 @@ from acron.stores import lock
 from acron.testing.simulation import checks, hand
 from acron.testing.simulation.disk import FileStore
 from acron.testing.simulation.people import TROUBLES, Trigger, named
-from acron.testing.simulation.process import Bystander, Process
+from acron.testing.simulation.process import INTERVAL, Bystander, Process
 from acron.testing.simulation.script import HOSTILE, WHO_WAITS
 from acron.testing.simulation.world import World
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 #: Seconds of peace, at most: more than `checks.BOUND`, and the longest run. At least two looks of
 #: each process at what nobody runs; between them, peace ends when all is quiet.
 PEACE, SHORTEST = 1000.0, 520.0
+#: In one story of so many, who is down stays so until the others have seen to what it left.
+ORPHANED = 5
 #: Jobs that are due at one instant, in a crowd.
 CROWD = 11
 
@@ -167,7 +169,9 @@ class Stage(World):
         self.seen["stuck lock"] += 1
         holder = FileStore(self.path, Bystander(self, "holder"))
         with holder._lock.held():  # noqa: SLF001
+            self.locked = "somebody else has the lock"
             await self.loop.advance(30.0)
+            self.locked = ""
         holder._lock.close()  # noqa: SLF001
 
     async def _do_no_locks(self, _: Step) -> None:
@@ -179,9 +183,9 @@ class Stage(World):
 
         without = SimpleNamespace(**{**vars(fcntl), "flock": flock})
         with patch.object(lock, "fcntl", without):
-            self.lockless = True
+            self.locked = "there are no locks"
             await self.loop.advance(50.0)
-            self.lockless = False
+            self.locked = ""
 
     async def _do_power(self, _: Step) -> None:
         """The machine goes off in the middle of whatever it does."""
@@ -371,6 +375,9 @@ class Stage(World):
         self.chat.next.clear()
         self.people.peaceful = True
         await self.loop.advance(130.0)
+        if self.script.seed % ORPHANED == 0 and any(one.up for one in self.processes.values()):
+            await self.loop.advance(3 * INTERVAL)
+            await checks.nobody_is_orphaned(self)
         for process in self.processes.values():
             await process.start()
         await self._cancel_what_runs()

@@ -3,6 +3,7 @@ say, and not by how acron came to it."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from acron.model import RunState, SkipReason
@@ -11,6 +12,7 @@ from acron.runtime.record import settle
 from acron.stores.dead import DIED, is_unsent
 from acron.testing.simulation import oracle
 from acron.testing.simulation.people import named
+from acron.testing.simulation.process import LEASE
 from acron.timetable import TICK, fire_at, timetable
 
 if TYPE_CHECKING:
@@ -18,13 +20,17 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from acron.abc import Decide
-    from acron.model import Decision, Due, Job, Run
+    from acron.model import Decision, Due, Job, Run, Skip
     from acron.schedules import Schedule
     from acron.stores.book import Book
     from acron.testing.simulation.process import Process
     from acron.testing.simulation.world import World
 
 RUNNING, PENDING = RunState.RUNNING, RunState.PENDING
+
+
+#: Seconds that an answer of a store may be old by, when it comes: it was slow, or lost.
+_OLD_NEWS = 120.0
 
 
 class Watch:
@@ -36,6 +42,7 @@ class Watch:
         self._claiming: dict[str, datetime] = {}  # processes that are at it, since when by theirs
         self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
         self.doubted: list[Kept] = []  # before prunes of which nobody has heard the end
+        self.deaths: dict[str, float] = {}  # by node, on the clock of the world
         self.heard: set[str] = set()  # runs whose ends a process knows to be durable
 
     # --- claims
@@ -91,11 +98,18 @@ class Watch:
         for skip in () if decision is None else decision.skips:
             if senseless.get(skip.reason):
                 self._world.broke("I8", f"{due.job.id} skips what its job does not: {skip.reason}")
+            if skip.reason is SkipReason.OVERLAP and all(map(self._is_of_the_dead, due.live)):
+                self._world.broke("I11", f"{due.job.id} is skipped for what a dead node ran")
         if decision is not None or policy.overlap != "replace" or doubted:
             return
         going = [run for run in due.live if run.state is RUNNING and not run.cancel_requested]
         if due.run is None and going:
             self._world.broke("I8", f"{due.job.id} is to replace {named(going[0])}, and waits")
+
+    def _is_of_the_dead(self, run: Run) -> bool:
+        """Whether its process died so long ago that whoever asked since then was told."""
+        died_at = self.deaths.get(run.node or "", math.inf)
+        return run.state is RUNNING and self._world.loop.time() - died_at > LEASE + _OLD_NEWS
 
     def _starts(self, due: Due, run: Run, now: datetime) -> None:
         """I7, I8 and the rest of what a start must not pass over."""
@@ -320,6 +334,9 @@ class Kept:
         for run in gone:
             if not self._may_go(run):
                 world.broke("I10", f"{named(run)} was pruned, and is {run.state}")
+        for skip in lost:
+            if not self._may_be_forgotten(skip):
+                world.broke("I10", f"a skip of {skip.job_id} was pruned: {skip.scheduled_at}")
         world.eras.forgotten(gone, lost)
 
     def look(self, world: World, book: Book) -> None:
@@ -333,6 +350,11 @@ class Kept:
         old = run.finished_at is not None and run.finished_at < self._before
         many = self._newer(run) >= self._keep and not is_unsent(run)
         return run.state.ended and (old or many)
+
+    def _may_be_forgotten(self, skip: Skip) -> bool:
+        newer = self._skips[self._skips.index(skip) + 1 :]
+        many = sum(one.job_id == skip.job_id for one in newer) >= self._keep
+        return many or (skip.recorded_at or skip.scheduled_at) < self._before
 
     def _newer(self, run: Run) -> int:
         mine = [one for one in self._runs.values() if one.job_id == run.job_id]

@@ -58,7 +58,7 @@ class World:
         self.violations: list[Violation] = []
         self.seen: Counter[str] = Counter()
         self.left = b""  # jobs, runs and skips, as the end of the story finds them
-        self.lockless = False  # the file system has no locks just now
+        self.locked = ""  # why nobody can have the lock of jobs.json just now
         self.over = False  # what happens now is no part of the story
         self.random = Random(f"world {script.seed}")
         self.chat = Chat(self)
