@@ -13,6 +13,7 @@ import shutil
 import stat
 from collections import Counter
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -214,17 +215,23 @@ def _several(patient: Patient) -> Iterable[Finding]:
 
 
 def _clock(patient: Patient) -> Iterable[Finding]:
+    believed = patient.now + timedelta(seconds=_AHEAD)
+    fired = [job for job in patient.jobs if job.last_fire_at and job.last_fire_at > believed]
+    if waiting := [job.id for job in fired if job.due_at is not None]:
+        what = f"fired by a clock that was ahead of ours, and waiting for it: {_some(waiting)}"
+        mend = "set the clocks (NTP); if ours is right, edit the schedule: another one begins now"
+        yield Finding("clock", "wrong", what, mend=mend)
     beats = [(node.heartbeat_at, node) for node in patient.nodes if node.heartbeat_at]
     if not beats:
         return
     newest, node = max(beats, key=lambda beat: beat[0])
     ahead = (newest - patient.now).total_seconds()
-    if ahead > _AHEAD:
+    if newest > believed:
         what = f"the newest heartbeat is {ahead:.0f} s in our future"
         mend = "set the clocks (NTP); instants that a wrong clock calls past are not fired again"
         yield Finding("clock", "wrong", what, f"{node.host}, process {node.pid}", mend)
-    else:
-        yield Finding("clock", "ok", "no heartbeat is in our future")
+    elif not waiting:
+        yield Finding("clock", "ok", "no heartbeat and no fire is in our future")
 
 
 def _jobs(patient: Patient) -> Iterable[Finding]:

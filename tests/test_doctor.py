@@ -26,6 +26,8 @@ from acron.stores.lock import open_lock, try_lock
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from acron.testing import VirtualTime
+
 
 def said(found: list[Finding], check: str) -> list[tuple[str, str]]:
     return [(one.level, one.what) for one in found if one.check == check]
@@ -197,6 +199,24 @@ async def test_a_clock_that_is_behind(store: str) -> None:
     async with Acron(store):
         found = await examine(Acron(store, clock=Late()))
     assert any("in our future" in text for text in wrong(found) if text.startswith("clock"))
+
+
+async def test_a_clock_that_was_a_year_ahead(store: str, acron_time: VirtualTime) -> None:
+    app = Acron(store, clock=acron_time.clock)
+    async with app:
+        job = await app.add("* * * * *", Command("true"))
+        await acron_time.advance(60)
+        acron_time.jump_clock(365 * 86400)
+        await acron_time.advance(60)
+        acron_time.jump_clock(-365 * 86400)
+        await acron_time.advance(60)
+        found = await examine(Acron(store, clock=acron_time.clock))
+        what = "fired by a clock that was ahead of ours, and waiting for it: " + job.id
+        assert wrong(found) == [f"clock: {what}"]
+
+        edited = await app.edit(job.id, schedule="every minute")
+        assert edited.due_at is not None
+        assert (edited.due_at - acron_time.now()).total_seconds() <= 60
 
 
 async def test_two_daemons_of_one_app(store: str) -> None:

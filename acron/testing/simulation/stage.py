@@ -346,7 +346,8 @@ class Stage(World):
         at = owed if ago is None else self.now() - timedelta(minutes=ago)
         process = self.processes[step.whom]
         answer = await process.do(lambda app: app._firing().fire(step.how, at))  # noqa: SLF001
-        self.seen[f"trigger {answer}"] += 1
+        told = type(answer).__name__ if isinstance(answer, Exception) else answer  # texts vary
+        self.seen[f"trigger {told}"] += 1
         self.seen["hostile id"] += step.how in HOSTILE and answer is not None
 
     async def _do_provider(self, step: Step) -> None:
