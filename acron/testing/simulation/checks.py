@@ -168,7 +168,12 @@ async def at_the_end(world: World) -> None:
 async def _all_is_claimed(world: World, store: Store) -> None:
     """I11, I12. What waits for an earlier run of the same kind waits rightly."""
     now = world.now()
-    live = [run for run in await store.runs(limit=ALL) if run.live and not _is_overdue(run, now)]
+    paused = {job.id for job in await store.page(limit=1000) if job.paused is not None}
+    live = [
+        run
+        for run in await store.runs(limit=ALL)
+        if run.live and (run.job_id in paused or not _is_overdue(run, now))
+    ]
     for job in await store.page(limit=1000):
         due, key = job.due_at, job.policy.key
         following = None if job.cursor is None else timetable(job).next_after(job.cursor)
@@ -195,7 +200,8 @@ async def _all_is_claimed(world: World, store: Store) -> None:
 
 
 def _is_overdue(run: Run, now: datetime) -> bool:
-    """Whether it has waited for too long, and so is nothing that others wait for rightly."""
+    """Whether it has waited for too long: then nobody waits for it rightly, but for what waits
+    because its job is paused."""
     return run.state is RunState.PENDING and (now - run.due_at).total_seconds() > BOUND
 
 
