@@ -98,8 +98,8 @@ class Process:
         self.die_at = ""  # what those are called; empty: any
         self.die_after = False  # the one it dies at has been committed
         self.lose_in = 0  # transactions until an answer is lost
-        self.found = ""  # what becomes of its provider when it is looked for
         self.lose_of = ""  # what those are called; empty: any
+        self.found = ""  # what becomes of its provider when it is looked for
         self.blocked = 0.0  # seconds, in all, for which its loop was
         self._salt = crc32(f"{world.script.seed} {name}".encode())
         self.life: Life | None = None
