@@ -1,5 +1,5 @@
-"""What a wall clock says, by a walk over its minutes, and what an interval comes to: slow and plain,
-and not by acron's own schedules, which the simulation is to judge."""
+"""What a wall clock says, by a walk over its minutes, and what an interval comes to: slow and
+plain, and not by acron's own schedules, which the simulation is to judge."""
 
 from __future__ import annotations
 
