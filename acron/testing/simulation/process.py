@@ -158,6 +158,8 @@ class Process:
         _, late = await asyncio.wait({main}, timeout=STOP_BOUND + 40 * self.slow)
         if late and self.blocked > blocked:  # nobody stops what blocks the loop
             _, late = await asyncio.wait({main}, timeout=self.blocked - blocked)
+        if late and self.stopping_at is None:  # an answer was lost that it needs to come up at all
+            _, late = await asyncio.wait({main}, timeout=max(_LOST_FOR) + STOP_BOUND)
         if late and self._main is main:  # and was not killed meanwhile
             self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
             self.kill()
