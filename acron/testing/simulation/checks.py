@@ -134,7 +134,8 @@ async def nobody_is_orphaned(world: World) -> None:
 def is_over(world: World, node: str | None) -> None:
     """I15: who was stopped, and was well, has written how all that it ran has ended."""
     for run in [one for opened in world.book.open.values() for one in opened.values()]:
-        if run.node == node and run.state is RunState.RUNNING:
+        begun = run.id in world.people.begun_at  # else the answer of its claim was lost
+        if begun and run.node == node and run.state is RunState.RUNNING:
             world.broke("I15", f"{named(run)} is running, and its process has drained")
 
 
