@@ -37,6 +37,8 @@ class Looks:
 
     def next(self) -> float:
         """When the first one is due."""
+        if not self._set:
+            return math.inf
         return min((when for when, stirs, _ in self._set if stirs < self._stirs), default=math.inf)
 
     def take(self, now: float) -> list[asyncio.Handle]:
