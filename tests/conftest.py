@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from tests.disks import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +24,9 @@ pytest_plugins = ["pytester"]
 # A machine's speed is no finding: no deadlines. In CI the same commit draws the same examples.
 settings.register_profile("acron", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("acron")
+
+
+tempfile.tempdir = place()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -10,15 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from acron.cli import main
+from tests.disks import DISK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 #: What must happen happens long before; a slow machine is no finding.
 PATIENCE = 20.0
@@ -96,6 +98,13 @@ class Acron:
             assert time.monotonic() < end, "it did not happen"
             time.sleep(0.1)
         return found
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Here the disk is a real one."""
+    with TemporaryDirectory(prefix="acron-", dir=DISK, ignore_cleanup_errors=True) as made:
+        yield Path(made).resolve()
 
 
 @pytest.fixture

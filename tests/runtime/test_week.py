@@ -8,12 +8,10 @@ by instant, and compared with what the ledger says became of each.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import random
 from collections import Counter
 from datetime import timedelta
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -201,8 +199,7 @@ def walk(job: Job, since: datetime, until: datetime) -> Any:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is installed does not change from one opening of an app to the next."""
-    monkeypatch.setattr("acron.plugins.entry_points", functools.cache(entry_points))
+    """A line for each run that fails is nobody's to read."""
     monkeypatch.setattr(logging.getLogger("acron.runtime.ends"), "disabled", True)
 
 
