@@ -151,8 +151,8 @@ class Watch:
                     world.broke("I7", f"{named(run)} was claimed at {now}")
                 self._stands_alone(job, run, book)
                 self._is_on_the_lattice(job, run)
-        lapsed = world.script.kind == "database" and process.node is not None
-        if runs and lapsed and world.database.lapsed(process.node or ""):
+        node = process.node if runs and world.script.kind == "database" else None
+        if node is not None and world.database.lapsed(node):
             world.broke("I3", f"{named(runs[0][1])} was claimed by a node whose lease has lapsed")
 
     def _stands_alone(self, job: Job, run: Run, book: Book) -> None:
