@@ -45,6 +45,14 @@ def pg() -> Iterator[Server]:
 
 
 @pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else writes the files of this test: they need not be looked at twice a second, which
+    is most of the work of an hour in virtual time."""
+    for store in ("json_file.JsonFileStore.poll", "sqlite.POLL"):
+        monkeypatch.setattr(f"acron.stores.{store}", 60.0)
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """A file system of 1 MB."""
     from tests.disks import small_disk

@@ -538,7 +538,7 @@ async def test_files_go_with_the_output_though_their_own_are_gone(
     async with app:
         await acron_time.advance(minutes=1, seconds=1)
         chart.unlink()
-        await acron_time.advance(hours=1)
+        await acron_time.advance(minutes=5)
         run = await the_run(app)
     assert taker.read == 2 * [("chart.png", b"one", 0o600), ("2-chart.png", b"two", 0o600)]
     assert run.files == ("chart.png", "2-chart.png")
@@ -555,7 +555,7 @@ async def test_a_picture_needs_no_words(acron_time: VirtualTime, tmp_path: Path)
     app = make(acron_time, str(tmp_path / "jobs.json"), adapters={"taker": taker})
     say(app, Output(files=[picture]), deliver="taker")
     async with app:
-        await acron_time.advance(hours=2)
+        await acron_time.advance(minutes=2)
     assert [name for name, _, _ in taker.read] == ["x.png"]
 
 

@@ -70,6 +70,7 @@ async def test_a_tick_that_is_cancelled_by_nobody_is_told(acron_time: VirtualTim
     assert status.last_error == "tick failed: CancelledError: by a driver"
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO", "EROFS", "EACCES", "EMFILE"])
 async def test_a_disk_that_fails_for_an_hour(
     acron_time: VirtualTime, tmp_path: Path, code: str
