@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
 import gc
 import os
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from tests.disks import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.disks import SmallDisk
     from tests.pg import Server
@@ -59,6 +60,13 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
     with small_disk(tmp_path / "small") as made:
         yield made
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Some hundred processes import acron: with PYTHONDONTWRITEBYTECODE set, each would compile it
+    anew, which takes as long as all else that a short one does."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(__file__).parents[1] / "acron", quiet=2)
 
 
 def pytest_collection_finish() -> None:
