@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
 
-    from acron.testing.simulation import Script
+    from acron.testing.simulation import Script, Story
 
     #: What was seen in some seeds, and what was broken in which.
     _Played = tuple[Counter[str], dict[int, tuple[str, ...]]]
@@ -102,7 +102,7 @@ def _some(start: int, end: int) -> _Played:
         story = play(seed)
         seen += story.seen
         if story.violations:
-            broken[seed] = tuple(f"{one.invariant}: {one.how}" for one in story.violations)
+            broken[seed] = _told(story)
     return seen, broken
 
 
@@ -121,18 +121,28 @@ def _columns(counts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     return sorted(counts, key=lambda pair: (-pair[1], pair[0]))
 
 
-def tell_one(seed: int) -> None:
-    """The story of one seed; when it fails, the shortest that fails in the same way."""
+def tell_one(seed: int, *, as_json: bool) -> None:
+    """The story of one seed; when it fails, the shortest that fails in the same way. Exit code 1
+    when it does."""
     story = play(seed)
-    if not story.violations:
+    if story.violations:
+        wanted = {one.reason for one in story.violations}
+
+        def fails(script: Script) -> bool:
+            return bool(wanted & {one.reason for one in play(script).violations})
+
+        story = play(shrink(write(seed), fails))
+    broken = {seed: _told(story)} if story.violations else {}
+    if as_json:
+        found = {"seeds": 1, "seen": dict(sorted(story.seen.items())), "broken": broken}
+        print_json(found | {"trace": story.digest, "story": str(story)})
+    else:
         typer.echo(str(story))
-        typer.echo(f"all invariants held; trace {story.digest}")
-        return
-    wanted = {one.reason for one in story.violations}
+        if not broken:
+            typer.echo(f"all invariants held; trace {story.digest}")
+    if broken:
+        raise typer.Exit(1)
 
-    def fails(script: Script) -> bool:
-        return bool(wanted & {one.reason for one in play(script).violations})
 
-    shortest = play(shrink(write(seed), fails))
-    typer.echo(str(shortest))
-    raise typer.Exit(1)
+def _told(story: Story) -> tuple[str, ...]:
+    return tuple(f"{one.invariant}: {one.how}" for one in story.violations)

@@ -59,7 +59,7 @@ def simulate(
     if chaos or seed is not None:
         if target.app is not None:
             raise Usage("--chaos plays with acron's own jobs; leave out --app")
-        _play(seeds or 100, seed, as_json=as_json)
+        _play(seeds, seed, as_json=as_json)
         return
     if seeds is not None:
         raise Usage("--seeds is for --chaos")
@@ -94,13 +94,15 @@ def simulate(
     typer.echo("\n".join(line.rstrip() for line in said.get().splitlines()))
 
 
-def _play(seeds: int, seed: int | None, *, as_json: bool) -> None:
+def _play(seeds: int | None, seed: int | None, *, as_json: bool) -> None:
     from acron.cli.chaos import tell, tell_one  # noqa: PLC0415 (the test harness is slow)
 
-    if seed is not None:
-        tell_one(seed)
+    if seed is None:
+        tell(seeds or 100, as_json=as_json)
+    elif seeds is None:
+        tell_one(seed, as_json=as_json)
     else:
-        tell(seeds, as_json=as_json)
+        raise Usage("--seed is one, --seeds are many: give one of them")
 
 
 def _rehearse(

@@ -134,12 +134,26 @@ def test_nothing_runs_and_nothing_changes(filled: Cli) -> None:
         (("now",), 2, "now"),
         (("--seeds", "3"), 2, "--seeds is for --chaos"),
         (("--chaos", "--app", "bot:app"), 2, "leave out --app"),
+        (("--chaos", "--seed", "3", "--seeds", "5"), 2, "give one of them"),
     ],
 )
 def test_wrong_arguments(cli: Cli, args: tuple[str, ...], code: int, words: str) -> None:
     said = cli("simulate", *args)
     assert (said.code, said.out) == (code, "")
     assert words in said.err
+
+
+# --- chaos ---
+
+
+def test_one_seed_is_told_whole(cli: Cli) -> None:
+    told = cli("simulate", "--chaos", "--seed", "2")
+    assert told.code == 0
+    assert told.out.startswith("seed 2: ")
+    found = cli("simulate", "--seed", "2", "--json").json
+    assert (found["seeds"], found["broken"]) == (1, {})
+    assert found["seen"]["run succeeded"] > 0
+    assert told.out == f"{found['story']}\nall invariants held; trace {found['trace']}\n"
 
 
 # --- drawing ---

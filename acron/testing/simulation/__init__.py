@@ -37,6 +37,7 @@ from acron.testing.simulation.loop import SimulatedLoop, in_turn
 from acron.testing.simulation.people import CONTROL, SECRET, installed, pull
 from acron.testing.simulation.script import Script, simpler, write
 from acron.testing.simulation.stage import Stage
+from acron.testing.simulation.world import Violation
 from acron.text import one_line
 from acron.threads import Threads
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from acron.testing.simulation.world import Violation, World
+    from acron.testing.simulation.world import World
 
 __all__ = ["Script", "Story", "play", "shrink", "write"]
 
@@ -53,18 +54,21 @@ _IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S10
 
 
 class Story(NamedTuple):
-    """What came of a script."""
+    """What came of a script: what happened, at which second; what should not have; how often each
+    fault struck and each state was reached; and ``left``, the ledger in the end, as JSON."""
 
     script: Script
     trace: tuple[tuple[float, str], ...]
     violations: tuple[Violation, ...]
     seen: Counter[str]
+    left: bytes
 
     @property
     def digest(self) -> str:
-        """The same for the same seed (I18): what happened when, in its order."""
+        """The same for the same seed (I18): what happened when, in its order, and what is left."""
         lines = [f"{at:.6f} {what}" for at, what in self.trace]
-        return blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+        lines += [f"{count} {what}" for what, count in sorted(self.seen.items())]
+        return blake2b("\n".join(lines).encode() + self.left, digest_size=8).hexdigest()
 
     def __str__(self) -> str:
         lines = [f"seed {self.script.seed}: {self.script.kind}, {len(self.script.steps)} steps"]
@@ -86,6 +90,7 @@ def play(seed: int | Script, sabotage: Callable[[Stage], None] | None = None) ->
     root = logging.getLogger("acron")
     level, propagate = root.level, root.propagate
     root.addHandler(said)
+    root.setLevel(logging.INFO)
     root.propagate = False
     try:
         with tempfile.TemporaryDirectory(prefix="acron-simulation-", dir=_IN_MEMORY) as folder:
@@ -94,9 +99,8 @@ def play(seed: int | Script, sabotage: Callable[[Stage], None] | None = None) ->
         root.removeHandler(said)
         root.setLevel(level)
         root.propagate = propagate
-    if said.leaks:
-        world.broke("I16", f"logged: {said.leaks[0]:.80}")
-    return Story(script, tuple(world.trace), tuple(world.violations), +world.seen)
+    violations = [*world.violations, *(Violation("I16", how) for how in said.leaks[:1])]
+    return Story(script, tuple(world.trace), tuple(violations), +world.seen, world.left)
 
 
 def _play(script: Script, folder: Path, sabotage: Callable[[Stage], None] | None) -> World:
@@ -205,9 +209,11 @@ class _Listener(logging.Handler):
         self.leaks: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if SECRET in text or CONTROL in text:
-            self.leaks.append(text)
+        text = self.format(record)  # with the traceback that it may bear
+        for what in (SECRET, CONTROL):
+            if what in text:
+                place = text.index(what)
+                self.leaks.append(f"logged: {text[max(place - 40, 0) : place + 40]!r}")
 
 
 def _told(job: dict[str, Any]) -> str:

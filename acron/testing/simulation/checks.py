@@ -7,20 +7,25 @@ import json
 import threading
 from collections import Counter
 from datetime import timedelta
+from os import getpid
+from socket import gethostname
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from acron.model import RunState
 from acron.occurrences import ALL, history
-from acron.runtime.record import settle
 from acron.status import health
 from acron.stores.dead import is_unsent
-from acron.testing.simulation.people import CONTROL, SECRET
-from acron.timetable import TICK, timetable
+from acron.testing.simulation.people import CONTROL, SECRET, named
+from acron.timetable import TICK, fire_at, timetable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from acron.abc import Store
+    from acron.backfill import Backfill
     from acron.model import Job, Run
     from acron.testing.simulation.world import World
 
@@ -47,12 +52,23 @@ def _ends_stay(world: World, runs: dict[str, Run]) -> None:
         if not before.state.ended or run_id in world.eras.pruned:
             continue
         run = runs.get(run_id)
-        if run is None or (run.state, run.token, run.error) != (
-            before.state,
-            before.token,
-            before.error,
-        ):
+        if run is before:
+            continue
+        if run is None or _end_of(run) != _end_of(before):
             world.broke("I5", f"{run_id} was {before.state}, and is {run and run.state}")
+        elif told := _taken_back(before, run):
+            world.broke("I5", f"{run_id} has told {told}, and takes it back")
+
+
+def _end_of(run: Run) -> Run:
+    """All that is final of a run that has ended: who delivers it, and how far that is, is not."""
+    return replace(run, node=None, deliveries=())
+
+
+def _taken_back(before: Run, run: Run) -> str:
+    """A target whose delivery had ended, and has not any more, or otherwise."""
+    over = [one for one in before.deliveries if one.state not in {"pending", "sending"}]
+    return next((one.target for one in over if one not in run.deliveries), "")
 
 
 def _tokens_rise(world: World, runs: dict[str, Run]) -> None:
@@ -84,6 +100,45 @@ async def _status_is_honest(world: World, store: Store) -> None:
             world.broke("I14", f"a node is ok, and last succeeded at {success}")
 
 
+async def is_filled(
+    world: World, job: Job, done: Backfill, since: datetime, until: datetime
+) -> None:
+    """I1: a backfill leaves no instant out that its job had dealt with, and takes no other, nor
+    one that has succeeded, waits or runs."""
+    runs = await (await world.probe()).runs(job.id, limit=ALL)
+    mine = {run.scheduled_at for run in runs if done.batch is not None and run.batch == done.batch}
+    others = [run for run in runs if done.batch is None or run.batch != done.batch]
+    done_with = {run.scheduled_at for run in others if run.state in _NOT_FILLED}
+    schedule, end = timetable(job), min(until - TICK, job.cursor or until)
+    count = schedule.count(since - TICK, end) if since <= end else 0
+    for at in schedule.upcoming(since - TICK, count):
+        if at not in mine | done_with:
+            world.broke("I1", f"{job.id} is filled back, but for {at}")
+    for taken in mine:
+        if taken is None or not since <= taken < until or taken in done_with:
+            world.broke("I1", f"{job.id} is filled back with {taken}")
+
+
+#: What a backfill leaves out.
+_NOT_FILLED = frozenset({RunState.SUCCEEDED, RunState.PENDING, RunState.RUNNING})
+
+
+async def nobody_is_orphaned(world: World) -> None:
+    """I11: what the dead ran has been ended by those who live, also where it is in nobody's way."""
+    alive = {one.node for one in world.processes.values() if one.up}
+    for run in await (await world.probe()).runs(state=RunState.RUNNING, limit=ALL):
+        if run.node not in alive:
+            world.broke("I11", f"{named(run)} is running, and its process died")
+
+
+def is_over(world: World, node: str | None) -> None:
+    """I15: who was stopped, and was well, has written how all that it ran has ended."""
+    for run in [one for opened in world.book.open.values() for one in opened.values()]:
+        begun = run.id in world.people.begun_at  # else the answer of its claim was lost
+        if begun and run.node == node and run.state is RunState.RUNNING:
+            world.broke("I15", f"{named(run)} is running, and its process has drained")
+
+
 async def is_quiet(world: World) -> bool:
     """Whether nothing runs or waits for it, nothing is to be sent, and nothing is due for long."""
     store, late = await world.probe(), world.now() - timedelta(seconds=LATE)
@@ -101,9 +156,9 @@ async def at_the_end(world: World) -> None:
     await _all_ends(world, store)
     for job in await store.page(limit=1000):
         await _all_is_accounted_for(world, store, job)
+        _pauses_end(world, job)
     await _nothing_is_lost(world, store)
     await _deliveries(world, store)
-    await _recovery_is_idempotent(world, store)
     for run in await store.runs(limit=ALL):
         world.seen[f"run {run.state}"] += 1
     for skip in await store.skips(limit=ALL):
@@ -114,9 +169,17 @@ async def at_the_end(world: World) -> None:
 async def _all_is_claimed(world: World, store: Store) -> None:
     """I11, I12. What waits for an earlier run of the same kind waits rightly."""
     now = world.now()
-    live = [run for run in await store.runs(limit=ALL) if run.live]
+    paused = {job.id for job in await store.page(limit=1000) if job.paused is not None}
+    live = [
+        run
+        for run in await store.runs(limit=ALL)
+        if run.live and (run.job_id in paused or not _is_overdue(run, now))
+    ]
     for job in await store.page(limit=1000):
         due, key = job.due_at, job.policy.key
+        following = None if job.cursor is None else timetable(job).next_after(job.cursor)
+        if job.state == "scheduled" and due and following:  # it may not put that off for ever
+            due = min(due, fire_at(job, following))
         if due is None or (now - due).total_seconds() <= BOUND:
             continue
         if any(run.job_id == job.id or (key and run.key == key) for run in live):
@@ -126,12 +189,21 @@ async def _all_is_claimed(world: World, store: Store) -> None:
         wanted = await store.get(run.job_id)
         if wanted is None:
             world.broke("I11", f"{run.id} waits, and its job is gone")
-        elif (now - run.due_at).total_seconds() > BOUND and not _stands_back(wanted, run, live):
+        elif _is_overdue(run, now) and not _stands_back(wanted, run, live):
             world.broke("I11", f"{run.id} has waited since {run.due_at}, and it is {now}")
+    for node in await store.nodes():  # I14: where all is well, it says so
+        if node.alive and node.provider and (how := health(node, now)) != "ok":
+            world.broke("I14", f"in peace a node is {how}: {node.last_error}")
     for process in world.processes.values():
         if process.life is None or process.life.triggers != 1:
             triggers = process.life and process.life.triggers
             world.broke("I12", f"in peace {triggers} triggers pull in {process.name}")
+
+
+def _is_overdue(run: Run, now: datetime) -> bool:
+    """Whether it has waited for too long: then nobody waits for it rightly, but for what waits
+    because its job is paused."""
+    return run.state is RunState.PENDING and (now - run.due_at).total_seconds() > BOUND
 
 
 def _stands_back(job: Job, run: Run, live: list[Run]) -> bool:
@@ -140,6 +212,17 @@ def _stands_back(job: Job, run: Run, live: list[Run]) -> bool:
     if job.paused is not None and run.scheduled_at is not None and run.batch is None:
         return True
     return any(one.job_id == job.id or (key and one.key == key) for one in live)
+
+
+def _pauses_end(world: World, job: Job) -> None:
+    """I11: a pause is over at its end."""
+    until = job.paused_until
+    if (
+        until is not None
+        and job.state == "paused"
+        and (world.now() - until).total_seconds() > BOUND
+    ):
+        world.broke("I11", f"{job.id} was paused until {until}, and it is {world.now()}")
 
 
 async def _all_ends(world: World, store: Store) -> None:
@@ -208,23 +291,18 @@ async def _deliveries(world: World, store: Store) -> None:
             confirmed = world.chat.confirmed.get(key, "never")
             if one.state == "delivered" and one.receipt != confirmed:
                 world.broke("I13", f"{run.id} says {one.target} is delivered: {one.receipt}")
-
-
-async def _recovery_is_idempotent(world: World, store: Store) -> None:
-    """I9."""
-    now = world.now()
-    await store.recover(now, settle)
-    if again := await store.recover(now, settle):
-        world.broke("I9", f"a second recovery settled {len(again)} more")
+            if one.state == "failed" and world.chat.has_not_refused(*key):
+                world.broke("I13", f"{run.id} gives {one.target} up: {one.error}")
 
 
 async def _no_secrets(world: World, store: Store) -> None:
     """I16: all that the store tells is a sink, and so is the chat; the log is looked at by whoever
     plays."""
-    jobs, nodes = await store.page(limit=1000), await store.nodes()
-    runs, skips = await store.runs(limit=ALL), await store.skips(limit=ALL)
-    told = msgspec.json.encode([jobs, nodes, runs, skips]).decode()
-    for text in (*world.chat.texts, told):
+    jobs, runs = await store.page(limit=1000), await store.runs(limit=ALL)
+    left = msgspec.json.encode([jobs, runs, await store.skips(limit=ALL)])
+    world.left = left.replace(f"{gethostname()[:40]}-{getpid()}-".encode(), b"")
+    nodes = msgspec.json.encode(await store.nodes())
+    for text in (*world.chat.texts, world.left.decode(), nodes.decode()):
         for what in (SECRET, CONTROL, json.dumps(CONTROL)[1:-1]):
             if what in text:
                 place = text.index(what)

@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from acron.errors import StoreUnavailable
 from acron.stores.memory import MemoryStore
 from acron.stores.news import News
+from acron.testing.simulation.ends import judged
+from acron.testing.simulation.process import LEASE
 from acron.testing.simulation.watch import Kept
 
 if TYPE_CHECKING:
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
     from acron.testing.simulation.process import Process
     from acron.testing.simulation.world import World
 
-#: Seconds that a node lives without renewing its lease, and between two renewals.
-LEASE = 60.0
+#: Seconds between two renewals of a lease.
 RENEWAL = 20.0
 
 _FENCED = frozenset({"claim", "finish", "recover", "mark", "beat"})
@@ -147,6 +148,8 @@ class Connection(MemoryStore):
             raise StoreUnavailable("the lease of this node has lapsed", address=self.address)
         if name == "claim":
             args = (*args[:3], watch.decided(args[0], args[3]))
+        if name in {"finish", "recover"}:
+            args = (args[0], judged(process, args[1]))
         database.speaks(self.node)
         result = await getattr(database, name)(*args, **options)
         if name == "write":
@@ -155,6 +158,7 @@ class Connection(MemoryStore):
             watch.claimed(process, database.book, result)
         if name == "recover":
             watch.recovered(process, result)
+            watch.is_recovered(database.book, database._dead, self.node)  # noqa: SLF001
         if name == "finish":
             watch.ended(process, result)
         await process.after(name, result)

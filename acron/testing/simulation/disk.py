@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acron.stores.files import Files
 from acron.stores.json_file import JsonFileStore
+from acron.testing.simulation.ends import judged
 from acron.testing.simulation.script import FATAL
 from acron.testing.simulation.watch import Kept
 
@@ -193,13 +194,15 @@ class FileStore(JsonFileStore):
 
     async def recover(self, now: datetime, settle: Settle) -> list[Decision]:
         self._doing = "recover"
-        decisions = await super().recover(now, settle)
-        self._process.world.watch.recovered(self._process, decisions)
+        decisions = await super().recover(now, judged(self._process, settle))
+        watch = self._process.world.watch
+        watch.recovered(self._process, decisions)
+        watch.is_recovered(self.book, self._nodes.dead, self._nodes.own)
         return decisions
 
     async def finish(self, ends: Sequence[End], settle: Settle) -> list[Decision | None]:
         self._doing = "finish"
-        decisions = await super().finish(ends, settle)
+        decisions = await super().finish(ends, judged(self._process, settle))
         self._process.world.watch.ended(self._process, decisions)
         return decisions
 
@@ -236,8 +239,9 @@ class FileStore(JsonFileStore):
     def _commit(
         self, changes: Changes, seen: Seen | None = None, *, declares: bool = False
     ) -> None:
-        if self._process.world.lockless:
-            self._process.world.broke("I10", "jobs.json was written without a lock")
+        world = self._process.world
+        if world.locked:
+            world.broke("I10", f"jobs.json was written, and {world.locked}")
         kept = None if changes.prune is None else Kept(self.book, *changes.prune)
         try:
             super()._commit(changes, seen, declares=declares)

@@ -57,6 +57,8 @@ class Eras:
         decision = timetable.bind(new, old, now, past=past)
         if (job := decision.job) is not None and (old is None or _timing(job) != _timing(old)):
             self._bound[job.id, job.revision, _timing(job)] = Bound(job, old, now)
+        elif job is not None and old is not None:
+            self._world.watch.goes_on(old, job, now, now)
         return decision
 
     def look(self, book: Book) -> None:
@@ -67,8 +69,11 @@ class Eras:
         for job_id, job in book.jobs.items():
             if job is self._job.get(job_id):
                 continue
+            before = self._job.get(job_id)
             self._job[job_id] = job
             era = self.current.get(job_id)
+            if before is not None and before.bound != job.bound and _timing(before) == _timing(job):
+                self._world.broke("I6", f"{job_id} counts from elsewhere: {job.bound}")
             if era is None or (era.revision != job.revision and era.timing != _timing(job)):
                 self._turn(book, job)
 
@@ -78,6 +83,8 @@ class Eras:
         bound = self._bound.get((job.id, job.revision, timing))
         if job.id in self.current and bound is not None and bound.old is not None:
             self._close(book, bound.old, _dealt_with(bound.old, bound.now))
+        if bound is not None:
+            self._begins_now(bound)
         told = self._told(book, job.id)
         self.current[job.id] = Era(
             job.revision,
@@ -87,6 +94,14 @@ class Eras:
             tuple(told.skips),
         )
         self._world.watch.is_bound(job)
+
+    def _begins_now(self, bound: Bound) -> None:
+        """I1: what a schedule has yet to tell begins when it is bound; or after what was fired by
+        then, by a clock that is ahead."""
+        job, old = bound.job, bound.old
+        began = max(bound.now, (old and old.last_fire_at) or bound.now)
+        if job.cursor is not None and job.cursor > began:
+            self._world.broke("I1", f"{job.id} begins at {job.cursor}, and not at {bound.now}")
 
     def _close(self, book: Book, job: Job, end: datetime | None) -> None:
         """Up to ``end``, all instants of the era must have been told."""

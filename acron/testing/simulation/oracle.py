@@ -1,8 +1,9 @@
-"""What a wall clock says, by a walk over its minutes: slow and plain, and not by acron's own
-schedules, which the simulation is to judge."""
+"""What a wall clock says, by a walk over its minutes, and what an interval comes to: slow and
+plain, and not by acron's own schedules, which the simulation is to judge."""
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -46,6 +47,23 @@ def instants(text: str, tz: str, day: date) -> tuple[datetime, ...] | None:
 def is_instant(text: str, tz: str, at: datetime) -> bool:
     """Whether a cron that `instants` knows fires then."""
     return at in (instants(text, tz, at.date()) or ())
+
+
+def is_counted_out(text: str, bound: str, tz: str, at: datetime) -> bool:
+    """Whether the interval ``text`` comes to that instant; ``bound`` is what it counts from, too.
+    A delay comes once. Also where it is neither."""
+    found = _INTERVAL.search(bound)
+    if found is None:
+        return not text.startswith("in ") or at == datetime.fromisoformat(bound)
+    hours, minutes, seconds, anchor = found.groups()
+    period = timedelta(hours=int(hours or 0), minutes=int(minutes or 0), seconds=int(seconds or 0))
+    since = at - datetime.fromisoformat(anchor)
+    left_out = text.partition(" except ")[2]
+    off = left_out == f"{at.astimezone(ZoneInfo(tz)):%Y-%m-%d}"
+    return since >= period and not since % period and not off
+
+
+_INTERVAL = re.compile(r"every (?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)? from (\S+)")
 
 
 def next_after(text: str, tz: str, base: datetime) -> datetime | None:

@@ -1,24 +1,21 @@
-"""Other people's parts in a simulation: jobs that misbehave, a chat that fails, a bad trigger."""
+"""Other people's parts in a simulation: jobs that misbehave, and bad triggers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from importlib.metadata import EntryPoint
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
-from acron.abc import Adapter, Context, Message, Receipt
-from acron.errors import DeliveryError
 from acron.model import RunState
 from acron.providers.inprocess import InProcessCronScheduler
-from acron.testing.simulation.process import MAX_RUNNING, life, living
+from acron.testing.simulation.process import DRAIN_BOUND, MAX_RUNNING, life, living
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from acron.abc import Firing
+    from acron.abc import Context, Firing
     from acron.model import Run
     from acron.testing.simulation.process import Process
     from acron.testing.simulation.world import World
@@ -26,6 +23,11 @@ if TYPE_CHECKING:
 #: Never to be seen in any sink; and never raw, the character after it.
 SECRET = "canary-4711"
 CONTROL = "\x1b[31m"
+#: What somebody says who has nothing to say.
+SILENCE = "[SILENT]"
+
+#: Seconds that are the same but for rounding.
+_SAME = 1e-3
 
 #: What a run does, and how often.
 MOODS = {
@@ -61,7 +63,9 @@ def work_in_a_thread(ctx: Context) -> str | None:
 
 async def relevant(ctx: Context) -> bool:
     """Mostly; and mostly it is known at once."""
-    world = living().world
+    process = living()
+    world = process.world
+    world.people.note_call(ctx, process)
     world.seen["hook still_relevant"] += 1
     if world.people.peaceful:
         return world.people.answers(ctx.run, wanted=True)
@@ -79,16 +83,26 @@ async def noted() -> None:
 FUNCTIONS = (work, work_in_a_thread, relevant, noted)
 
 
+class Called(NamedTuple):
+    """When people's code was called for a run, on the clock of the world, what it may take, and
+    for how long its loop had been blocked by then: all in seconds."""
+
+    at: float
+    timeout: float | None
+    blocked: float
+
+
 class People:
     """What the functions do that jobs call. ``starts`` are the effects that the world has seen:
-    for each attempt of an occurrence, the tokens under which it was begun."""
+    for each attempt of an occurrence, or run by hand, the tokens under which it was begun."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.peaceful = False
         self.removed: set[str] = set()
-        self.starts: dict[tuple[str, datetime, int], list[int]] = {}
+        self.starts: dict[tuple[str, datetime | str, int], list[int]] = {}
         self.begun_at: dict[str, float] = {}  # by run, on the clock of the world
+        self.called: dict[str, Called] = {}  # by run; ``relevant`` is called before it begins
         self._stubborn: set[asyncio.Task[object] | None] = set()
         self._wanted: set[str] = set()  # runs that ``relevant`` let through
 
@@ -98,7 +112,7 @@ class People:
             self._wanted.add(run.id)
         return wanted
 
-    def is_stubborn(self, task: asyncio.Task[object]) -> bool:
+    def is_stubborn(self, task: asyncio.Task[object] | None) -> bool:
         """Whether it is somebody who swallows its cancellation: it may be left."""
         return task in self._stubborn
 
@@ -108,8 +122,34 @@ class People:
         random = Random(f"{self._world.script.seed} {run.job_id} {at} {run.attempt}")
         return random.choices(list(MOODS), list(MOODS.values()))[0], random
 
+    def note_call(self, ctx: Context, process: Process) -> None:
+        call = Called(self._world.loop.time(), ctx.job.policy.timeout, process.blocked)
+        self.called.setdefault(ctx.run.id, call)
+
     async def work(self, ctx: Context, process: Process) -> str | None:
+        self.note_call(ctx, process)
         await self._begin(ctx, process)
+        try:
+            return await self._behave(ctx, process)
+        finally:
+            self._is_let_end(ctx.run, process)
+
+    def _is_let_end(self, run: Run, process: Process) -> None:
+        """I11, I15: it went on for no longer than its timeout, nor than a drain lets it; but for
+        who does not care, and while nothing could run."""
+        if self.is_stubborn(asyncio.current_task()):
+            return
+        world, called = self._world, self.called[run.id]
+        now, blocked = world.loop.time(), process.blocked - called.blocked
+        took = now - called.at - blocked
+        if called.timeout is not None and took > called.timeout + _SAME:
+            world.broke("I11", f"{named(run)} went on for {took:g} s, and has {called.timeout:g}")
+        if process.stopping_at is not None:
+            drained = now - max(process.stopping_at, called.at) - blocked
+            if drained > DRAIN_BOUND + _SAME:
+                world.broke("I15", f"{named(run)} went on for {drained:g} s of a drain")
+
+    async def _behave(self, ctx: Context, process: Process) -> str | None:
         mood, random = ("quick", Random(0)) if self.peaceful else self._mood(ctx)
         self._world.seen[f"job {mood}"] += 1
         if mood == "quick":
@@ -129,7 +169,8 @@ class People:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_fail("a child"))
         elif mood in {"speaks", "silent"}:
-            return f"it is {random.randint(1, 9)}" if mood == "speaks" else None
+            silence = random.choice((None, SILENCE))
+            return f"it is {random.randint(1, 9)}" if mood == "speaks" else silence
         else:
             raise _error(mood)
         return None
@@ -162,11 +203,10 @@ class People:
         world.happened(f"{process.name} runs {named(run)}")
         self.begun_at[run.id] = world.loop.time()
         self._has_room(process)
-        if run.scheduled_at is None:
-            return
-        if ctx.job.policy.still_relevant is not None and run.id not in self._wanted:
+        asked = ctx.job.policy.still_relevant is not None and run.scheduled_at is not None
+        if asked and run.id not in self._wanted:
             world.broke("I7", f"{named(run)} was begun, and is not relevant any more")
-        begun = self.starts.setdefault((run.job_id, run.scheduled_at, run.attempt), [])
+        begun = self.starts.setdefault((run.job_id, run.scheduled_at or run.id, run.attempt), [])
         begun.append(run.token)
         forgotten = run.batch is not None and world.eras.has_pruned(run)
         if len(begun) > 1 and not forgotten:  # a backfill begins what the ledger knows nothing of
@@ -213,77 +253,10 @@ def _error(mood: str) -> BaseException:
         "exits": SystemExit(3),
         "interrupts": KeyboardInterrupt(),
         "cancels itself": asyncio.CancelledError("I do as I like"),
-        "stops iteration": StopIteration(SECRET and "no more"),
+        "stops iteration": StopIteration("no more"),
         "is a closed generator": GeneratorExit("closed"),
     }
     return errors[mood]
-
-
-class Chat:
-    """A chat platform that all processes talk to. ``accepted`` is what it has shown, by run and
-    room; ``next`` how it treats the messages to come."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.accepted: Counter[tuple[str, str]] = Counter()
-        self.confirmed: dict[tuple[str, str], str] = {}
-        self.texts: list[str] = []
-        self.next: list[str] = []
-
-    def adapter(self, process: Process) -> Adapter:
-        return _ChatAdapter(self, process)
-
-
-class _ChatAdapter(Adapter):
-    def __init__(self, chat: Chat, process: Process) -> None:
-        self._chat = chat
-        self._process = process
-
-    @property
-    def name(self) -> str:
-        return "chat"
-
-    async def send(self, message: Message) -> Receipt:
-        chat = self._chat
-        how = chat.next.pop(0) if chat.next else "takes it"
-        chat.world.seen[f"chat {how}"] += 1
-        await asyncio.sleep(0.1)
-        room = f"{self._process.name} tells {message.to} of {message.run.id}"
-        chat.world.happened(f"{room}: the chat {how}")
-        if how == "fails":
-            raise DeliveryError(f"https://u:{SECRET}@chat/ is busy{CONTROL}", retry_after=5.0)
-        if how == "refuses":
-            raise DeliveryError(f"no such room\r\nsecret={SECRET}", permanent=True)
-        await self._is_noted(message)
-        key = (message.run.id, message.to)
-        chat.accepted[key] += 1
-        if chat.accepted[key] > 1:
-            chat.world.broke("I13", f"{message.to} is told once more of {message.run.id}")
-        chat.texts.append(message.text)
-        if how == "dies":  # in the middle: nobody will know whether it was shown
-            await self._process.die()
-        if how == "hangs":
-            await asyncio.sleep(3600.0)
-        if how == "says nothing":  # as some platforms do: no evidence
-            return Receipt()
-        if how == "dies after":  # what it has been told is not marked any more
-            asyncio.get_running_loop().call_later(0.0, self._process.kill)
-        chat.confirmed[key] = receipt = f"m{sum(chat.accepted.values())}"
-        return Receipt(receipt)
-
-    async def _is_noted(self, message: Message) -> None:
-        """I4, I13: that it may be out is durable, and so is the end that it tells of."""
-        world, run = self._chat.world, message.run
-        stored = await (await world.probe()).run(run.id)
-        if stored is None:
-            return  # retention has taken it
-        states = {one.state for one in stored.deliveries if one.target == f"chat:{message.to}"}
-        # Who stood still in the middle of it was thought dead: then nobody knows, and says so.
-        mid_way = "unknown" if stored.node != self._process.node else "sending"
-        if not stored.state.ended or states.isdisjoint({"sending", mid_way}):
-            world.broke(
-                "I13", f"{message.to} is told of {run.id}, which is {stored.state}: {states}"
-            )
 
 
 #: How a provider fails that serves.

@@ -29,9 +29,14 @@ if TYPE_CHECKING:
 _LATENCIES = (0.0, 0.0, 0.001, 0.01)
 _LOST_FOR = (2.0, 30.0, 100.0)
 
+#: Seconds that a node of a database lives without renewing its lease.
+LEASE = 60.0
+
 INTERVAL = 120.0
 MAX_RUNNING = 10
 DRAIN = 10.0
+#: Until what runs is told to end: first the last heartbeat and a claim under way may take 5 s each.
+DRAIN_BOUND = DRAIN + 10.0
 #: What ``stop`` may take: the drain, the cleanup, the last writes.
 STOP_BOUND = 60.0
 
@@ -93,14 +98,15 @@ class Process:
         self.die_at = ""  # what those are called; empty: any
         self.die_after = False  # the one it dies at has been committed
         self.lose_in = 0  # transactions until an answer is lost
-        self.found = ""  # what becomes of its provider when it is looked for
         self.lose_of = ""  # what those are called; empty: any
-        self._blocked = 0.0  # seconds, in all, for which its loop was
+        self.found = ""  # what becomes of its provider when it is looked for
+        self.blocked = 0.0  # seconds, in all, for which its loop was
         self._salt = crc32(f"{world.script.seed} {name}".encode())
         self.life: Life | None = None
         self._context: Context | None = None
         self._main: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
+        self.stopping_at: float | None = None  # since when it drains, on the clock of the world
 
     @property
     def up(self) -> bool:
@@ -114,7 +120,7 @@ class Process:
             return
         self.world.happened(f"{self.name} starts")
         self._come_to_life()
-        self._stop = asyncio.Event()
+        self._stop, self.stopping_at = asyncio.Event(), None
         self.partitioned = self.frozen = False
         self._main = self._task(self._live())
 
@@ -129,30 +135,43 @@ class Process:
         try:
             async with self.app:
                 await self._stop.wait()
-                self.world.stopping(self)
+                self.stopping_at = self.world.loop.time()
+                self.world.happened(f"{self.name} drains")
         except AcronError as error:
             self.world.happened(f"{self.name} ends: {type(error).__name__}")
 
-    async def stop(self) -> None:
-        """As on SIGTERM: drain, close. Bounded, or the world takes note."""
+    @property
+    def is_well(self) -> bool:
+        """Nothing holds it up, and nothing is to befall it."""
+        ill = self.partitioned or self.frozen or self.slow or self.die_in or self.lose_in
+        return not ill and not self.world.loop.blocked_for(self.life)
+
+    async def stop(self) -> bool:
+        """As on SIGTERM: drain, close. Bounded, or the world takes note. Whether it came to its
+        end by itself."""
         main = self._main
         if not self.up or main is None:
-            return
+            return False
         self.world.happened(f"{self.name} stops")
         self._stop.set()
-        blocked = self._blocked - self.world.loop.blocked_for(self.life)
+        blocked = self.blocked - self.world.loop.blocked_for(self.life)
         _, late = await asyncio.wait({main}, timeout=STOP_BOUND + 40 * self.slow)
-        if late and self._blocked > blocked:  # nobody stops what blocks the loop
-            _, late = await asyncio.wait({main}, timeout=self._blocked - blocked)
+        if late and self.blocked > blocked:  # nobody stops what blocks the loop
+            _, late = await asyncio.wait({main}, timeout=self.blocked - blocked)
+        if late and self.stopping_at is None:  # an answer was lost that it needs to come up at all
+            _, late = await asyncio.wait({main}, timeout=max(_LOST_FOR) + STOP_BOUND)
         if late and self._main is main:  # and was not killed meanwhile
             self.world.broke("I15", f"{self.name} did not stop within {STOP_BOUND:g} s")
             self.kill()
         self._be_well()
+        return self._main is main
 
     def kill(self) -> None:
         """``kill -9``: nothing is awaited, nothing is flushed, nothing of it runs again."""
         if not self.up:
             return
+        if (node := self.node) is not None:
+            self.world.watch.deaths[node] = self.world.loop.time()
         ended, self.life = self.life, None
         self.world.happened(f"{self.name} is killed")
         self.world.loop.bury(ended)
@@ -173,7 +192,7 @@ class Process:
 
     async def block(self, seconds: float) -> None:
         """Called from within: its loop is blocked for so long."""
-        self._blocked += seconds
+        self.blocked += seconds
         self.world.loop.block(self.life, seconds)
         await asyncio.sleep(seconds)
 
@@ -181,7 +200,7 @@ class Process:
         """As SIGSTOP does: nothing of it runs, and its lease is not renewed either."""
         if self.up:
             self.frozen = True
-            self._blocked += seconds
+            self.blocked += seconds
             self.world.loop.block(self.life, seconds)
         await self.world.loop.advance(seconds)
         self.frozen = False

@@ -3,29 +3,34 @@ say, and not by how acron came to it."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from acron.model import RunState, SkipReason
 from acron.runtime.claim import Decider
+from acron.runtime.record import settle
 from acron.stores.dead import DIED, is_unsent
 from acron.testing.simulation import oracle
 from acron.testing.simulation.people import named
-from acron.timetable import TICK, fire_at, grace, timetable
+from acron.testing.simulation.process import LEASE
+from acron.timetable import TICK, fire_at, timetable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from acron.abc import Decide
-    from acron.model import Decision, Due, Job, Run
+    from acron.model import Decision, Due, Job, Run, Skip
+    from acron.schedules import Schedule
     from acron.stores.book import Book
     from acron.testing.simulation.process import Process
     from acron.testing.simulation.world import World
 
 RUNNING, PENDING = RunState.RUNNING, RunState.PENDING
-_CUT_SHORT = frozenset({RunState.INTERRUPTED, RunState.UNKNOWN})
-#: Attempts of an idempotent job that was cut short.
-_RERUNS = 10
+
+
+#: Seconds that an answer of a store may be old by, when it comes: it was slow, or lost.
+_OLD_NEWS = 120.0
 
 
 class Watch:
@@ -37,6 +42,7 @@ class Watch:
         self._claiming: dict[str, datetime] = {}  # processes that are at it, since when by theirs
         self.settled: dict[str, Run] = {}  # whose ends a recovery wrote
         self.doubted: list[Kept] = []  # before prunes of which nobody has heard the end
+        self.deaths: dict[str, float] = {}  # by node, on the clock of the world
         self.heard: set[str] = set()  # runs whose ends a process knows to be durable
 
     # --- claims
@@ -47,13 +53,17 @@ class Watch:
 
     def decided(self, now: datetime, decide: Decide) -> Decide:
         """``decide`` at ``now``, with an eye on what it makes of what is due."""
+        before: list[tuple[datetime, int]] = []
 
         def deciding(due: Due, mint: Callable[[], int]) -> Decision | None:
+            self._has_its_turn(due, before)
             decision = decide(due, mint)
             if isinstance(decide, Decider):
                 self._makes_room(due, decision, doubted=bool(decide.doubted))
             if decision is None:
                 return None
+            if decision.job is not None and due.run is None:
+                self.goes_on(due.job, decision.job, due.job.paused_until or now, now)
             for run in decision.runs:
                 if run.state is RUNNING and not run.cancel_requested:
                     self._owners[run.id] = run.node
@@ -64,22 +74,49 @@ class Watch:
 
         return deciding
 
+    def _has_its_turn(self, due: Due, before: list[tuple[datetime, int]]) -> None:
+        """I11: the oldest is looked at first, and of one instant what has the highest priority."""
+        at = due.job.due_at if due.run is None else due.run.due_at
+        if at is None:
+            return
+        place = at, -due.job.policy.priority
+        if before and place < before[0]:
+            self._world.broke("I11", f"{due.job.id} has its turn after what comes later")
+        before[:] = [place]
+
     def _makes_room(self, due: Due, decision: Decision | None, *, doubted: bool) -> None:
         """What overlaps is skipped, waits, or has the others told to end, as its job wants it."""
         policy = due.job.policy
         waits = policy.overlap != "skip" or policy.catch_up == "all"
-        skips = () if decision is None else decision.skips
-        if waits and any(skip.reason is SkipReason.OVERLAP for skip in skips):
-            self._world.broke("I8", f"{due.job.id} skips what overlaps, and is to wait")
+        each = policy.catch_up == "all" and policy.overlap != "replace"
+        senseless = {
+            SkipReason.OVERLAP: waits,
+            SkipReason.COALESCED: each,
+            SkipReason.LIMIT: not each,
+            SkipReason.PAUSED: due.job.paused is None,
+        }
+        for skip in () if decision is None else decision.skips:
+            if senseless.get(skip.reason):
+                self._world.broke("I8", f"{due.job.id} skips what its job does not: {skip.reason}")
+            if skip.reason is SkipReason.OVERLAP and all(map(self._is_of_the_dead, due.live)):
+                self._world.broke("I11", f"{due.job.id} is skipped for what a dead node ran")
         if decision is not None or policy.overlap != "replace" or doubted:
             return
         going = [run for run in due.live if run.state is RUNNING and not run.cancel_requested]
         if due.run is None and going:
             self._world.broke("I8", f"{due.job.id} is to replace {named(going[0])}, and waits")
 
+    def _is_of_the_dead(self, run: Run) -> bool:
+        """Whether its process died so long ago that whoever asked since then was told."""
+        died_at = self.deaths.get(run.node or "", math.inf)
+        return run.state is RUNNING and self._world.loop.time() - died_at > LEASE + _OLD_NEWS
+
     def _starts(self, due: Due, run: Run, now: datetime) -> None:
         """I7, I8 and the rest of what a start must not pass over."""
         job, world = due.job, self._world
+        late = max((now - run.due_at).total_seconds(), 0.0)
+        if run.lateness != late:
+            world.broke("I7", f"{named(run)} is {late:g} s late, and says {run.lateness:g}")
         if run.scheduled_at is None or run.batch is not None:
             return
         if job.paused is not None and (job.paused_until is None or now < job.paused_until):
@@ -88,9 +125,22 @@ class Watch:
         if until is not None and run.scheduled_at > until:
             world.broke("I8", f"{named(run)} is later than {until}, when the job ends")
         if due.run is None:
-            if run.due_at != fire_at(job, run.scheduled_at):
+            jitter = (run.due_at - run.scheduled_at).total_seconds()
+            fine = 0 < jitter < job.policy.jitter if job.policy.jitter else not jitter
+            if run.due_at != fire_at(job, run.scheduled_at) or not fine:
                 world.broke("I7", f"{named(run)} is due at {run.due_at}, whatever its jitter")
             self._is_alone_of_a_backlog(job, run.scheduled_at, now)
+
+    def goes_on(self, before: Job, job: Job, until: datetime, now: datetime) -> None:
+        """I7: a pause ends when it is to, and nothing of what came due in it is owed."""
+        if before.paused is None or job.paused is not None or job.state != "scheduled":
+            return
+        if until > now:
+            self._world.broke("I7", f"{job.id} goes on at {now}, and is paused until {until}")
+        schedule = timetable(job)
+        newest = schedule.last_at(until - TICK) if schedule.recurring else None
+        if newest is not None and job.cursor is not None and job.cursor < newest:
+            self._world.broke("I7", f"{job.id} goes on, and owes {newest}, when it was paused")
 
     def _is_alone_of_a_backlog(self, job: Job, instant: datetime, now: datetime) -> None:
         """FAULTS 20, 22: of what is owed the newest starts, or as many as the job allows."""
@@ -119,7 +169,7 @@ class Watch:
 
         def is_late(instant: datetime) -> bool:
             late = (now - fire_at(job, instant)).total_seconds()
-            return late > max(grace(job, schedule, instant), 0)
+            return late > _grace(job, schedule, instant)
 
         for skip in decision.skips:
             if skip.reason is SkipReason.MISFIRE and not is_late(skip.scheduled_at):
@@ -176,9 +226,11 @@ class Watch:
         at = run.scheduled_at
         if at is None or run.batch is not None or run.attempt > 1:
             return
+        world = self._world
+        if not oracle.is_counted_out(job.schedule, job.bound, job.tz, at):
+            world.broke("I6", f"{named(run)} is no instant of {job.bound} in {job.tz}")
         if oracle.instants(job.schedule, job.tz, at.date()) is None:
             return
-        world = self._world
         world.seen["start by a wall clock"] += 1
         world.seen["start where the clocks change"] += oracle.is_strange(job.tz, at)
         if not oracle.is_instant(job.schedule, job.tz, at):
@@ -198,7 +250,7 @@ class Watch:
     # --- ends
 
     def ended(self, process: Process, decisions: Sequence[Decision | None]) -> None:
-        """Tell what became of runs, and judge what is to come of them."""
+        """Tell what became of runs. How they were judged is seen as it is done (`ends.judged`)."""
         world = self._world
         for decision in decisions:
             if decision is None:
@@ -211,32 +263,6 @@ class Watch:
                 world.happened(f"{process.name}: {named(run)} is {run.state}{again}")
             for skip in decision.skips:
                 world.happened(f"{process.name}: {skip.job_id} is skipped: {skip.reason}")
-            if decision.job is not None and decision.runs and decision.runs[0].state.ended:
-                next_ = next((run for run in decision.runs[1:] if run.state is PENDING), None)
-                self._is_tried_again_rightly(decision.job, decision.runs[0], next_)
-
-    def _is_tried_again_rightly(self, job: Job, run: Run, again: Run | None) -> None:
-        """A further attempt where the job wants one, and none where not; and it pauses itself."""
-        policy, cut_short = job.policy, run.state in _CUT_SHORT
-        limit = policy.retry.attempts if policy.retry is not None else 1
-        if cut_short:
-            limit = _RERUNS if policy.idempotent else 1
-        sure = cut_short or run.state is RunState.TIMED_OUT
-        sure = sure or (run.error or "").startswith("ValueError")
-        world = self._world
-        if again is None:
-            if sure and run.state is not RunState.SUCCEEDED and run.attempt < limit:
-                world.broke("I8", f"{named(run)} is not tried again")
-            after = policy.pause_after
-            if after is not None and job.failures >= after and job.paused is None:
-                world.broke("I8", f"{job.id} failed {job.failures} times in a row, and goes on")
-            return
-        world.seen["run again after a death"] += cut_short
-        least = 0.0 if cut_short or policy.retry is None else policy.retry.delay
-        if run.attempt >= limit:
-            world.broke("I8", f"{named(run)} is tried again, and may be tried {limit} times")
-        elif run.finished_at and (again.due_at - run.finished_at).total_seconds() < least:
-            world.broke("I8", f"{named(again)} comes sooner than {least:g} s")
 
     def waits_by_another_clock(self, run: Run) -> bool:
         """Whether somebody who has died has told when a message is to be sent again, by a clock
@@ -267,6 +293,23 @@ class Watch:
             if alive and not lapsed:
                 world.broke("I2", f"{run.id} was ended, and its process lives")
 
+    def is_recovered(self, book: Book, dead: Callable[[str], bool], node: str | None) -> None:
+        """I9: a second recovery would find nothing to settle, nor to take over."""
+        if again := book.recover(self._world.now(), settle, dead, node).ids:
+            self._world.broke("I9", f"a second recovery settles {len(again)} more")
+
+
+def _grace(job: Job, schedule: Schedule, instant: datetime) -> float:
+    """Seconds that an instant may be late by: half its period, from 120 s to 2 h; of what comes
+    once, a day."""
+    if job.policy.grace is not None:
+        return job.policy.grace
+    if not schedule.recurring:
+        return 86_400.0
+    following = schedule.next_after(instant)
+    half = 7200.0 if following is None else (following - instant).total_seconds() / 2
+    return min(max(half, 120.0), 7200.0)
+
 
 def _ends_now(decision: Decision) -> bool:
     """Whether it ends a run, and does not only take over what an ended one has to deliver."""
@@ -291,6 +334,9 @@ class Kept:
         for run in gone:
             if not self._may_go(run):
                 world.broke("I10", f"{named(run)} was pruned, and is {run.state}")
+        for skip in lost:
+            if not self._may_be_forgotten(skip):
+                world.broke("I10", f"a skip of {skip.job_id} was pruned: {skip.scheduled_at}")
         world.eras.forgotten(gone, lost)
 
     def look(self, world: World, book: Book) -> None:
@@ -304,6 +350,11 @@ class Kept:
         old = run.finished_at is not None and run.finished_at < self._before
         many = self._newer(run) >= self._keep and not is_unsent(run)
         return run.state.ended and (old or many)
+
+    def _may_be_forgotten(self, skip: Skip) -> bool:
+        newer = self._skips[self._skips.index(skip) + 1 :]
+        many = sum(one.job_id == skip.job_id for one in newer) >= self._keep
+        return many or (skip.recorded_at or skip.scheduled_at) < self._before
 
     def _newer(self, run: Run) -> int:
         mine = [one for one in self._runs.values() if one.job_id == run.job_id]

@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from acron.app import Acron
 from acron.stores.book import Book
+from acron.testing.simulation.chat import Chat
 from acron.testing.simulation.database import Connection, Database
 from acron.testing.simulation.disk import FileStore, Platter
 from acron.testing.simulation.eras import Eras
-from acron.testing.simulation.people import FUNCTIONS, Chat, People, Trigger
+from acron.testing.simulation.people import FUNCTIONS, People, Trigger
 from acron.testing.simulation.process import Bystander, Process, settings
 from acron.testing.simulation.watch import Watch
 
@@ -56,7 +57,8 @@ class World:
         self.trace: list[tuple[float, str]] = []
         self.violations: list[Violation] = []
         self.seen: Counter[str] = Counter()
-        self.lockless = False  # the file system has no locks just now
+        self.left = b""  # jobs, runs and skips, as the end of the story finds them
+        self.locked = ""  # why nobody can have the lock of jobs.json just now
         self.over = False  # what happens now is no part of the story
         self.random = Random(f"world {script.seed}")
         self.chat = Chat(self)
@@ -114,9 +116,6 @@ class World:
 
     def tore(self) -> None:
         self.seen["torn write"] += 1
-
-    def stopping(self, process: Process) -> None:
-        self.happened(f"{process.name} drains")
 
     # --- what processes are made of
 
