@@ -37,6 +37,7 @@ class Acron:
             "TZ": "UTC",
         }
         self.started: list[subprocess.Popen[str]] = []
+        self._heard: dict[int, str] = {}  # of what they print
 
     def __call__(self, *args: str, code: int = 0) -> str:
         done = subprocess.run(
@@ -68,8 +69,11 @@ class Acron:
         """A daemon that is ready to fire."""
         process = self.begin("run")
         assert process.stdout is not None
+        told = ""
         while " fires " not in (line := process.stdout.readline()):
             assert line, "it ended before it was ready"
+            told += line  # a busy machine has fired before it says so
+        self._heard[process.pid] = told
         return process
 
     def begin(self, *args: str) -> subprocess.Popen[str]:
@@ -87,7 +91,10 @@ class Acron:
     def stop(self, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> str:
         """Ask it to drain; it must end well. What it printed."""
         process.send_signal(number)
-        told, _ = process.communicate(timeout=PATIENCE)
+        assert process.stdout is not None
+        process.wait(PATIENCE)
+        # Not by communicate(): it would lose what came together with the last line that was read.
+        told = self._heard.pop(process.pid, "") + process.stdout.read()
         assert process.returncode == 0, told
         assert "Traceback" not in told
         return told
