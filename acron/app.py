@@ -135,6 +135,8 @@ class Acron(ManualWork):
                 message = f"the job {job_id!r} is declared twice"
                 raise InvalidJob(message, job_id=job_id, where="$.id")
             self._declared[job_id] = record
+            if self._store is not None:
+                log.warning("job %s: the app is open; it begins when that opens next", job_id)
             return function
 
         return declare
@@ -276,8 +278,7 @@ class Acron(ManualWork):
     @property
     def store(self) -> Store:
         if self._store is None:
-            message = "the app is not open: use it inside `async with app:`"
-            raise WrongLoop(message)
+            raise WrongLoop("the app is not open: use it inside `async with app:`")
         if asyncio.get_running_loop() is not self._loop:
             message = (
                 "this Acron was opened on another event loop; use it there "
@@ -310,8 +311,7 @@ class Acron(ManualWork):
     def _firing(self) -> Runtime:
         _ = self.store
         if self._runtime is None:
-            message = "this app is attached to its store without firing"
-            raise WrongLoop(message)
+            raise WrongLoop("this app is attached to its store without firing")
         return self._runtime
 
     # --- opening and closing ---
@@ -322,8 +322,7 @@ class Acron(ManualWork):
 
     async def _open(self, *, node: bool) -> None:
         if self._store is not None:
-            message = "this Acron is open already"
-            raise WrongLoop(message)
+            raise WrongLoop("this Acron is open already")
         self._loop = asyncio.get_running_loop()
         self.clock = self._clock or clock_of(self._loop)
         if self._given is None:

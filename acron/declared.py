@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from acron.errors import JobConflict
+from acron.errors import JobConflict, ScheduleError
 from acron.model import Decision
 from acron.timetable import bind
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 async def declare(store: Store, app: str, jobs: Mapping[str, Job], now: datetime) -> None:
     """Put what ``app`` declares into the store: the code's definition wins, the progress (next
-    instant, counts, a pause by hand) stays. Raises JobConflict for an id that is another's."""
+    instant, counts, a pause by hand) stays. Raises JobConflict for an id that is another's,
+    ScheduleError for a schedule that is none."""
     gone = _gone(app)
 
     def change(job_id: str, old: Job | None, _: Sequence[Run], __: Callable[[], int]) -> Decision:
         job = jobs[job_id]
         if old is None:
-            return bind(job, None, now, past=True)
+            return bound(job, None)
         if old.app != app:
             owner = f"app {old.app!r}" if old.app else "a job added at run time"
             message = f"the id {job_id!r} belongs to {owner}; give the declared job another id"
@@ -34,7 +35,15 @@ async def declare(store: Store, app: str, jobs: Mapping[str, Job], now: datetime
         kept = replace(job, extra=old.extra)
         if old.paused != gone:
             kept = replace(kept, paused=old.paused, paused_until=old.paused_until)
-        return bind(kept, old, now, past=True)
+        return bound(kept, old)
+
+    def bound(job: Job, old: Job | None) -> Decision:
+        try:
+            return bind(job, old, now, past=True)
+        except ScheduleError as error:  # of many jobs: which one?
+            message = f"job {job.id!r}: {error.message}"
+            at = error.position
+            raise ScheduleError(message, text=error.text, position=at, hint=error.hint) from None
 
     if jobs:
         await store.write(list(jobs), change, now)

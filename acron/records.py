@@ -201,7 +201,10 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
-        raise InvalidJob(message, where=where + path.rstrip("`")) from None
+        where += path.rstrip("`")
+        if message.startswith("Invalid enum"):  # which says of what alone where it is told
+            message += f" of {where.removeprefix('$.')}"
+        raise InvalidJob(message, where=where) from None
 
 
 def _text(record: Mapping[str, Any], key: str, *, required: bool = False) -> str:
@@ -210,6 +213,8 @@ def _text(record: Mapping[str, Any], key: str, *, required: bool = False) -> str
         return value
     if not isinstance(value, str):
         message = f"expected text, got {type(value).__name__}"
+        if key == "schedule":
+            message += " (write for example '2026-12-01T09:00+01:00', 'in 5h' or '0 9 * * 1-5')"
         raise InvalidJob(message, where=f"$.{key}")
     if required and not value.strip():
         message = f"a job needs {'an' if key == 'id' else 'a'} {key}"

@@ -55,6 +55,38 @@ def test_a_wrong_policy_is_refused_where_it_is_written() -> None:
         app.job("every 1h", overlop="skip")(plain)
 
 
+async def test_a_declared_schedule_that_is_none_is_told_with_its_job(
+    acron_time: VirtualTime,
+) -> None:
+    app = Acron("memory://")
+    app.job("0 9 * * *", id="fine")(still)
+    app.job("60 9 * * *", id="wrong")(still)
+    with pytest.raises(ScheduleError, match=r"^job 'wrong': 60 is out of range") as caught:
+        async with app:
+            pass
+    assert (caught.value.text, caught.value.position) == ("60 9 * * *", 0)
+    assert caught.value.hint
+
+
+async def still() -> None: ...
+
+
+async def test_what_is_declared_too_late_is_told_of(
+    app: Acron, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.job("every 1h", id="late")(still)
+    assert "job late: the app is open; it begins when that opens next" in caplog.text
+    assert [job.id async for job in app.jobs()] == []
+
+
+async def test_fields_of_the_wrong_kind_are_named(app: Acron, acron_time: VirtualTime) -> None:
+    app.action(still)
+    with pytest.raises(InvalidJob, match="write for example '2026-12-01T09:00"):
+        await app.add(acron_time.now(), still)  # type: ignore[arg-type]
+    with pytest.raises(InvalidJob, match="'quue' of overlap"):
+        await app.add("in 5h", still, overlap="quue")
+
+
 async def test_an_app_that_is_not_open_says_so() -> None:
     with pytest.raises(WrongLoop, match="async with"):
         await Acron("memory://").add("every 1h", Command("a"))

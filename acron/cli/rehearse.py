@@ -60,6 +60,8 @@ def _told(found: Rehearsal, place: str) -> list[str]:
         lines += ["", table(head, list(_jobs(found.jobs)))]
     if found.parked:
         lines += ["", f"the program cannot run: {', '.join(map(one_line, found.parked))}"]
+    if found.missing:
+        lines += ["", f"the program has no adapter here for: {', '.join(found.missing)}"]
     if found.sent:
         rows = [
             (local(one.at, place), one.target, one.job_id, one_line(one.text, 100))

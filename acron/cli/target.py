@@ -67,7 +67,7 @@ class Target(NamedTuple):
             raise ConfigError(message)
         found = _imported(self.app)
         if not isinstance(found, Acron):
-            message = f"--app {self.app}: is {type(found).__name__}, not an Acron"
+            message = f"--app {self.app}: is a {type(found).__name__}, not an Acron"
             raise ConfigError(message)
         return found
 
@@ -116,6 +116,10 @@ def on_a_loop(work: Coroutine[Any, Any, T]) -> T:
 def _imported(path: str) -> object:
     """What ``module:attr`` names; ``:app`` may be left out. Modules here come first."""
     module, _, attribute = path.partition(":")
+    if module.endswith(".py") or "/" in module or not module:  # a file, where a module is meant
+        module = module.removeprefix("./").removesuffix(".py").replace("/", ".") or "bot"
+        message = f"--app {path}: write MODULE:ATTR, as in --app {module}:{attribute or 'app'}"
+        raise ConfigError(message)
     sys.path.insert(0, str(Path.cwd()))
     try:
         found: object = import_module(module)

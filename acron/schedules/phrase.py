@@ -50,6 +50,7 @@ _WHICH = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "last": 
 
 _STARTS = ("every", "each", "daily", "weekly", "monthly", "yearly", "annually", "hourly", "weekday",
            "weekend")  # fmt: skip
+_EACH_DAY = ("every day", "daily", "each day")
 _NO_TIME = "write the time, as in 'every day at 9am', or 'every 24h' for elapsed time"
 
 
@@ -98,7 +99,7 @@ def parse(source: Source) -> Schedule | None:
             at=" from ",
         )
     if not times:
-        raise source.error(f"at what time of day is {source.text!r}?", _NO_TIME)
+        raise source.error(f"at what time of day is {source.text!r}?", _no_time(rest))
     clocks = _clocks(source, times)
     return any_of(*(cron.compiled(source, f"{clock} {days.fields()}") for clock in clocks))
 
@@ -232,6 +233,11 @@ def _weekdays(text: str) -> str | None:
     return ",".join(dict.fromkeys(found))
 
 
+def _no_time(days: str) -> str:
+    """What to write for days without a time."""
+    return _NO_TIME if days in _EACH_DAY else f"write the time, as in '{days} at 9am'"
+
+
 def _cycle(source: Source, match: re.Match[str], times: list[str], anchor: str | None) -> Schedule:
     """``every 2 weeks on friday at 16:00``, ``every other day at 9am``."""
     count, unit, on = int(match[1] or 2), match[2].rstrip("s"), match[3]
@@ -242,7 +248,7 @@ def _cycle(source: Source, match: re.Match[str], times: list[str], anchor: str |
             f"every {count} {unit}s is out of range", "write a number from 1 to 1000"
         )
     if not times:
-        raise source.error(f"at what time of day is {source.text!r}?", _NO_TIME)
+        raise source.error(f"at what time of day is {source.text!r}?", _no_time(match[0]))
     clocks = _clocks(source, times)
     if unit == "month":
         return _months(source, count, on, clocks)

@@ -191,10 +191,9 @@ class JsonFileStore(LocalStore):
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         while not self._others_wrote():
-            left = until - loop.time()
-            if await self._news.wait(min(self.poll, left)):
+            if await self._news.wait(until - loop.time(), self.poll):
                 return True
-            if left <= self.poll:
+            if until <= loop.time():
                 return self._others_wrote()
         return True
 

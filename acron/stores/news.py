@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 
 class News:
@@ -20,14 +21,20 @@ class News:
             one.set_result(True)
         self._fresh = self._fresh or not woken
 
-    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
-        """True at the next news, at once if there was some; False after ``timeout`` seconds."""
+    async def wait(self, timeout: float, look: float = math.inf) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
+        """True at the next news, at once if there was some; False after ``timeout`` seconds, or
+        after ``look``: it is time to look for what others did. (A loop in virtual time leaves out
+        the looks before which nobody did anything.)"""
         if self._fresh:
             self._fresh = False
             return True
         loop = asyncio.get_running_loop()
         told: asyncio.Future[bool] = loop.create_future()
-        timer = loop.call_later(max(timeout, 0), _give_up, told)
+        call_idly = getattr(loop, "acron_call_idly", None)
+        bound = timeout if call_idly else min(timeout, look)
+        timers = [loop.call_later(max(bound, 0), _give_up, told)]
+        if call_idly and look < timeout:
+            timers.append(call_idly(look, _give_up, told))
         self._waiting[told] = None
         try:
             return await told
@@ -36,7 +43,8 @@ class News:
             self._fresh = self._fresh or (told.done() and not told.cancelled() and told.result())
             raise
         finally:
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
             self._waiting.pop(told, None)
 
 

@@ -43,6 +43,16 @@ def _offset(instant: datetime, place: ZoneInfo) -> timedelta:
     return instant.astimezone(place).utcoffset() or timedelta(0)
 
 
+def aware(instant: datetime) -> datetime:
+    """``instant``. Raises ValueError for one that is nowhere."""
+    if instant.tzinfo is None:
+        raise ValueError(
+            f"{instant} may be anywhere: give it a zone, as in datetime(…, tzinfo=UTC), or in a "
+            "text an offset, as in 2026-01-01T09:00+01:00"
+        )
+    return instant
+
+
 class VirtualClock:
     """An ``acron.clock.Clock`` of its own: constant, unless moved, set or jumped.
 
@@ -66,9 +76,7 @@ class VirtualClock:
 
     def set(self, instant: datetime) -> None:
         """Set the wall clock; monotonic time does not notice. ValueError if naive."""
-        if instant.tzinfo is None:
-            raise ValueError(f"an aware datetime is needed, not {instant!r}")
-        self._begin(instant.astimezone(UTC) - timedelta(seconds=self._time))
+        self._begin(aware(instant).astimezone(UTC) - timedelta(seconds=self._time))
 
     def jump(self, seconds: float) -> None:
         """Put the wall clock forward, or back; monotonic time does not notice."""

@@ -59,8 +59,8 @@ class Grave:
         found = set()
         current = asyncio.current_task(self._loop)
         for task in asyncio.all_tasks(self._loop):
-            contexts = [copy_context()] if task is current else _contexts(task)
-            if any(dead(context) for context in contexts for dead in self._dead):
+            its = [copy_context()] if task is current else contexts(task)
+            if any(dead(context) for context in its for dead in self._dead):
                 found.add(task)
         return found
 
@@ -78,7 +78,7 @@ class Grave:
         return tasks
 
 
-def _contexts(task: asyncio.Task[Any]) -> Iterator[Context]:
+def contexts(task: asyncio.Task[Any]) -> Iterator[Context]:
     """The context of a task that waits for something: its wake-up bears it."""
     waiter: Any = getattr(task, "_fut_waiter", None)
     for callback, context in getattr(waiter, "_callbacks", None) or ():

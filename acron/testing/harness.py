@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 from asyncio.base_events import BaseEventLoop
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from unittest.mock import patch
 
 from acron.schedules import parse
-from acron.testing.clock import START, VirtualClock, clock_change
+from acron.testing.clock import START, VirtualClock, aware, clock_change
+from acron.testing.grave import contexts
 from acron.testing.holds import held_libraries, lending
 from acron.testing.loop import (
     Hold,
@@ -44,6 +46,7 @@ class VirtualTime:
         self.limits = limits
         self._body = body
         self._loops: dict[asyncio.AbstractEventLoop, VirtualLoop] = {}
+        self._early: list[asyncio.Task[Any]] = []  # of apps that were open before time was virtual
 
     def now(self) -> datetime:
         """The virtual wall clock, aware, in UTC."""
@@ -90,9 +93,10 @@ class VirtualTime:
             if named is None:
                 raise ValueError(f"{instant!r} is past, or never comes")
             instant = named
-        if instant.tzinfo is None:
-            raise ValueError(f"an aware datetime is needed, not {instant!r}")
-        await self.advance(instant - self.now())
+        left = aware(instant) - self.now()
+        if left < timedelta(0):
+            raise ValueError(f"{instant} is past: it is {self.now()}")
+        await self.advance(left)
 
     @contextmanager
     def freeze(self) -> Iterator[None]:
@@ -110,6 +114,7 @@ class VirtualTime:
 
     def dst(self, zone: str, year: int, season: Literal["spring", "autumn"]) -> datetime:
         """Set the wall clock to a day before clocks change in ``zone``; the instant of the change.
+        Like `set` best before an app is opened: jobs do not fire again what they have fired.
 
         Raises ValueError where they do not.
         """
@@ -132,6 +137,12 @@ class VirtualTime:
         coroutine function.
         """
         __tracebackhide__ = True
+        if not callable(predicate):
+            if inspect.iscoroutine(predicate):
+                predicate.close()
+            raise TypeError(
+                f"run_until needs a function, which it can ask again: lambda: …, not {predicate!r}"
+            )
         loop, deadline = self._here(), self.clock.monotonic() + _seconds(limit)
         while True:
             await self.settle()
@@ -152,16 +163,25 @@ class VirtualTime:
     def _here(self) -> VirtualLoop:
         running = asyncio._get_running_loop()  # noqa: SLF001 (None, where the public one raises)
         if running is None:
-            raise VirtualTimeError("no asyncio event loop runs here (trio has a time of its own)")
+            raise VirtualTimeError(
+                "no asyncio event loop runs here: write the test as `async def` "
+                "(under trio there is none)"
+            )
         if running not in self._loops:
             refuse_foreign(running)
             raise VirtualTimeError("this event loop is of another thread, and keeps real time")
+        if any(task.get_loop() is running and not task.done() for task in self._early):
+            raise VirtualTimeError(
+                "an app was opened on this loop before its time was virtual, and keeps the time "
+                "that was then: let the fixture that opens it ask for acron_time, too"
+            )
         return self._loops[running]
 
     # --- putting it on every loop of this thread
 
     def _take(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop not in self._loops:
+            self._early += _of_apps(loop)
             self._loops[loop] = VirtualLoop(loop, self.clock, self.limits, self._body)
 
     def _give_back(self) -> None:
@@ -243,5 +263,19 @@ def virtual_time(
         raise error
 
 
+def _of_apps(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
+    """The tasks of the apps that are open there."""
+    runtime = sys.modules.get("acron.runtime.tasks")
+    if runtime is None:  # nobody has opened one
+        return []
+    node = runtime.current_node
+    tasks = asyncio.all_tasks(loop)
+    return [task for task in tasks if any(one.get(node) is not None for one in contexts(task))]
+
+
 def _seconds(delta: float | timedelta) -> float:
-    return delta.total_seconds() if isinstance(delta, timedelta) else delta
+    if isinstance(delta, timedelta):
+        return delta.total_seconds()
+    if isinstance(delta, int | float):
+        return delta
+    raise TypeError(f"seconds or a timedelta are needed, not {delta!r}")

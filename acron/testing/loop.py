@@ -26,10 +26,12 @@ from unittest.mock import patch
 from acron.clock import SystemClock
 from acron.errors import AcronError
 from acron.testing.grave import Grave
+from acron.testing.looks import Looks
+from acron.testing.waiting import codes, is_main, where
 from acron.threads import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from threading import Thread
     from types import CodeType
 
@@ -122,6 +124,7 @@ class VirtualLoop:
         self._processes: dict[asyncio.SubprocessTransport, Hold] = {}
         self._waits: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
+        self._looks = Looks(loop)
         self._patches = ExitStack()
         self.frozen = 0  # depth of `VirtualTime.freeze`: only `reach` moves time
         self.grave = Grave(loop)
@@ -154,6 +157,8 @@ class VirtualLoop:
         # The doors for others: acron.threads, and apps that were given no clock.
         self._patches.enter_context(patch.object(loop, "acron_hold", self.hold, create=True))
         self._patches.enter_context(patch.object(loop, "acron_clock", self._clock, create=True))
+        idly = self._looks.call_idly
+        self._patches.enter_context(patch.object(loop, "acron_call_idly", idly, create=True))
 
     def restore(self) -> None:
         """Give the loop its own time back. Timers keep what was left of them."""
@@ -202,6 +207,8 @@ class VirtualLoop:
             events = self._poll(0)
         if idle and not events:
             events = self._idle()
+        if events:
+            self._looks.stir()
         if self.grave:
             self.grave.look()
         return events
@@ -215,18 +222,28 @@ class VirtualLoop:
         first = timers[0]._when if timers else math.inf
         while waits and waits[0][2].done():
             heapq.heappop(waits)
-        if waits and first - waits[0][0] > _SAME_INSTANT:
+        look = self._looks.next()
+        if look <= min(first, waits[0][0] if waits else self._clock.end) and self._moves:
+            self._move_to(max(look, self._clock.monotonic()))
+            self._loop._ready.extend(self._looks.take(self._clock.monotonic()))
+        elif waits and first - waits[0][0] > _SAME_INSTANT:
             when, _, wait = heapq.heappop(waits)
             self._move_to(max(when, self._clock.monotonic()))
             wait.set_result(None)
-        elif first <= self._clock.end and (waits or not self.frozen):
+        elif first <= self._clock.end and self._moves:
             self._jump(first)
         else:
             return self._nothing_left()
         return []
 
+    @property
+    def _moves(self) -> bool:
+        """Whether time may pass."""
+        return bool(self._waits) or not self.frozen
+
     def _jump(self, when: float) -> None:
         self._jumps += 1
+        self._looks.stir()
         if self._jumps > self._limits.jumps and not self._waits:
             self._jumps = 0
             self._throw(
@@ -245,6 +262,7 @@ class VirtualLoop:
 
     async def reach(self, when: float) -> None:
         """Let time run until ``when`` and everything due then is done."""
+        self._looks.stir()  # by the test
         wait = self._loop.create_future()
         heapq.heappush(self._waits, (when, next(self._numbers), wait))
         try:
@@ -348,15 +366,15 @@ class VirtualLoop:
 
     def _test_waits_for(self) -> asyncio.Future[Any] | None:
         tasks = asyncio.all_tasks(self._loop)
-        found: Any = next((task for task in tasks if self._body in _codes(task)), None)
-        found = found or next((task for task in tasks if _is_main(task)), None)
+        found: Any = next((task for task in tasks if self._body in codes(task)), None)
+        found = found or next((task for task in tasks if is_main(task)), None)
         while isinstance(found, asyncio.Task):
             found = found._fut_waiter  # type: ignore[attr-defined]
         return found if isinstance(found, asyncio.Future) else None
 
     def _waiting(self) -> str:
         tasks = sorted(asyncio.all_tasks(self._loop), key=lambda task: task.get_name())
-        lines = [f"\n  {task.get_name()}: {_where(task)}" for task in tasks[:10]]
+        lines = [f"\n  {task.get_name()}: {where(task)}" for task in tasks[:10]]
         more = f"\n  and {len(tasks) - 10} more" if len(tasks) > 10 else ""
         return "".join(lines) + more
 
@@ -382,31 +400,3 @@ def refuse_foreign(loop: object) -> None:
         f"{kind} keeps its time to itself: virtual time needs asyncio's own event loop"
         + (" (run this test without uvloop)" if "uvloop" in kind else "")
     )
-
-
-def _chain(task: asyncio.Task[Any]) -> Iterator[Any]:
-    """The coroutine of a task, the one it awaits, and so on inwards."""
-    coroutine: Any = task.get_coro()
-    while hasattr(coroutine, "cr_frame"):
-        yield coroutine
-        coroutine = coroutine.cr_await
-
-
-def _codes(task: asyncio.Task[Any]) -> list[CodeType]:
-    return [coroutine.cr_code for coroutine in _chain(task)]
-
-
-def _where(task: asyncio.Task[Any]) -> str:
-    """The innermost line that is not asyncio's own."""
-    frames = [c.cr_frame for c in _chain(task) if c.cr_frame is not None]
-    ours = [f for f in frames if not f.f_globals.get("__name__", "").startswith("asyncio")]
-    if not (ours or frames):
-        return repr(task.get_coro())
-    frame = (ours or frames)[-1]
-    return f"{frame.f_code.co_qualname}, {frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def _is_main(task: asyncio.Task[Any]) -> bool:
-    """Whether it is what ``run_until_complete`` runs."""
-    callbacks: list[tuple[Any, Any]] = task._callbacks or []
-    return any(callback is base_events._run_until_complete_cb for callback, _ in callbacks)  # type: ignore[attr-defined]

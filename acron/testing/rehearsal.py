@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from acron.abc import Action
-from acron.adapters import OURS
+from acron.adapters import OURS, close_adapters, load_adapters
 from acron.events import Events, Finished, Skipped
 from acron.model import Decision, RunState
 from acron.providers import InProcessCronScheduler
@@ -26,7 +26,9 @@ from acron.specs import Command, Http, Prompt
 from acron.stores.memory import MemoryStore
 from acron.targets import parse_target, shown
 from acron.testing.adapters import RecordingAdapter
+from acron.testing.clock import aware
 from acron.testing.harness import virtual_time
+from acron.testing.loop import VirtualTimeError
 from acron.testing.page import WIDTH
 from acron.testing.story import DRAWN, timeline
 from acron.text import one_line
@@ -83,7 +85,8 @@ class JobCount(Struct, kw_only=True):
 
 
 class Rehearsal(Struct, kw_only=True):
-    """What `rehearse` saw, in the order of time. ``parked`` are jobs that it could not run;
+    """What `rehearse` saw, in the order of time. ``parked`` are jobs that it could not run,
+    ``missing`` the platforms in ``sent`` for which the program, as it is here, has no adapter;
     ``timeline`` is all of it, drawn."""
 
     start: datetime
@@ -92,6 +95,7 @@ class Rehearsal(Struct, kw_only=True):
     sent: list[Sent]
     failures: list[Failure]
     parked: list[str]
+    missing: list[str]
     timeline: str
 
 
@@ -104,14 +108,16 @@ def rehearse(
     The jobs are a copy in memory of those in its store, and those that it declares; with
     ``start`` they begin anew then. Registered functions run, with all that they do; commands,
     requests and prompts do not: what they would do is their output. Every adapter only records.
-    Not to be called on a running event loop. Raises StoreError when the store cannot be read,
+    Raises VirtualTimeError on a running event loop, StoreError when the store cannot be read,
     ValueError for a naive ``start`` or for no days.
     """
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001 (None, where the public one raises)
+        raise VirtualTimeError("rehearse runs a loop of its own: call it in a plain `def`")
     if days <= 0:
         raise ValueError(f"days must be more than 0, not {days}")
-    if start is not None and start.tzinfo is None:
-        raise ValueError(f"start must be an aware datetime, not {start!r}")
-    jobs, now = asyncio.run(_stored(app))
+    if start is not None:
+        aware(start)
+    jobs, now, has = asyncio.run(_stored(app))
     if start is not None:
         jobs = [_anew(job, start) for job in jobs]
     with (
@@ -119,7 +125,11 @@ def rehearse(
         tempfile.TemporaryDirectory() as home,
         _stand_ins(app, time, jobs, Path(home)) as (store, sent),
     ):
-        return asyncio.run(_play(app, time, store, jobs, timedelta(days=days), sent, width))
+        found = asyncio.run(_play(app, time, store, jobs, timedelta(days=days), sent, width))
+        recorders: Any = app._adapters  # noqa: SLF001 (the app's other half)
+        told = {name for name, one in recorders.items() if one.messages}
+        found.missing = sorted(told - has)
+        return found
 
 
 def _anew(job: Job, start: datetime) -> Job:
@@ -128,8 +138,12 @@ def _anew(job: Job, start: datetime) -> Job:
     return bind(new, None, start, past=True).job or new
 
 
-async def _stored(app: Acron) -> tuple[list[Job], datetime]:
-    return [job async for job in app.jobs()], app.clock.now()
+async def _stored(app: Acron) -> tuple[list[Job], datetime, set[str]]:
+    """Its jobs, its time, and the platforms that it could send to."""
+    made = load_adapters(app.home, taken=app._adapters)  # noqa: SLF001 (the app's other half)
+    await close_adapters(made)
+    has = {*made, *app._adapters}  # noqa: SLF001
+    return [job async for job in app.jobs()], app.clock.now(), has
 
 
 async def _play(
@@ -166,6 +180,7 @@ async def _play(
         sent=sent,
         failures=seen.failures,
         parked=parked,
+        missing=[],
         timeline=drawn,
     )
 

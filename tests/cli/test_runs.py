@@ -60,6 +60,9 @@ def test_app_brings_its_functions(
     assert cli("--app", "my_bot_program", "list", "--json").json[0]["id"] == "chat"
     assert "not an Acron" in cli("--app", "my_bot_program:other", "list").err
     assert "has no" in cli("--app", "my_bot_program:none", "list").err
+    for file in ("my_bot_program.py", "./my_bot_program.py:app", "./my_bot_program.py"):
+        assert "write MODULE:ATTR, as in --app my_bot_program:app" in cli("--app", file, "list").err
+    assert "as in --app bot:app" in cli("--app", ":", "list").err
     assert "leave out" in cli(*where, "--store", "x", "list").err
 
 

@@ -14,7 +14,7 @@ import pytest
 from acron import Acron
 
 if TYPE_CHECKING:
-    from acron.testing import AcronTime
+    from acron.testing import VirtualTime
 
 DOCS = Path(__file__).parents[2] / "docs"
 HOW_TO = DOCS / "how-to"
@@ -35,7 +35,7 @@ def test_the_guides_have_programs() -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_the_program_of_a_guide_runs_and_opens(
-    program: str, acron_time: AcronTime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: str, acron_time: VirtualTime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "guide"}

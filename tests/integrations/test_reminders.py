@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from acron.testing import AcronTime
+    from acron.testing import VirtualTime
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def chat() -> RecordingAdapter:
 
 
 @pytest.fixture
-async def reminders(acron_time: AcronTime, chat: RecordingAdapter) -> AsyncIterator[Reminders]:
+async def reminders(acron_time: VirtualTime, chat: RecordingAdapter) -> AsyncIterator[Reminders]:
     app = Acron("memory://", clock=acron_time.clock, adapters={"chat": chat}, tz="Europe/Paris")
     async with app:
         yield Reminders(app, "chat", quota=3)
@@ -36,7 +36,7 @@ def ids(text: str) -> list[str]:
 
 
 async def test_it_arrives_where_it_was_asked_for_and_once(
-    reminders: Reminders, chat: RecordingAdapter, acron_time: AcronTime
+    reminders: Reminders, chat: RecordingAdapter, acron_time: VirtualTime
 ) -> None:
     told = await reminders.remind_line("42", "-100:7", "in 10m tea: and cake")
     assert "Europe/Paris" in told
@@ -50,7 +50,7 @@ async def test_it_arrives_where_it_was_asked_for_and_once(
 
 
 async def test_two_of_one_chat_at_the_same_instant_both_arrive(
-    reminders: Reminders, chat: RecordingAdapter, acron_time: AcronTime
+    reminders: Reminders, chat: RecordingAdapter, acron_time: VirtualTime
 ) -> None:
     for text in ("tea", "cake"):
         await reminders.remind("42", "1", "in 10m", text)
@@ -131,7 +131,7 @@ async def test_platforms_do_not_share_people(reminders: Reminders) -> None:
 
 
 async def test_the_quota_holds_for_many_at_once_and_frees_itself(
-    reminders: Reminders, acron_time: AcronTime
+    reminders: Reminders, acron_time: VirtualTime
 ) -> None:
     asked = [reminders.remind("42", "1", "in 10m", f"tea {n}") for n in range(5)]
     told = await asyncio.gather(*asked)
@@ -143,7 +143,7 @@ async def test_the_quota_holds_for_many_at_once_and_frees_itself(
 
 
 async def test_they_survive_a_restart(
-    acron_time: AcronTime, chat: RecordingAdapter, tmp_path: Path
+    acron_time: VirtualTime, chat: RecordingAdapter, tmp_path: Path
 ) -> None:
     def bot() -> Reminders:
         url = f"sqlite:///{tmp_path}/bot.db"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -129,7 +130,7 @@ REFUSED = [
     ("every 2 days", "what time", 6, "every 48h"),
     ("every week", "what time", 6, "every 168h"),
     ("every month", "which day", 0, "first day of the month at 9am"),
-    ("every weekday", "at what time of day", 0, "every day at 9am"),
+    ("every weekday", "at what time of day", 0, "every weekday at 9am"),
     ("daily", "what time", 0, "every day at 9am"),
     ("every fooday at 9am", "every fooday", 0, "weekdays at 9am"),
     ("every day at 25:00", "25:00", 13, "9am"),
@@ -435,3 +436,16 @@ def test_what_is_no_instant_is_refused_all_the_same(text: str) -> None:
 def test_an_instant_in_full_excuses_no_wrong_zone() -> None:
     with pytest.raises(ScheduleError, match="no time zone"):
         parse("2027-01-01T09:00Z", tz="Nowhere/Else", now=NOW)
+
+
+@pytest.mark.parametrize(
+    "days",
+    ["every tuesday", "Mondays", "every monday and friday", "on the 1st", "every december 24",
+     "first monday of the month", "every 2 weeks on friday", "daily"],
+)  # fmt: skip
+def test_days_without_a_time_are_told_with_one(days: str) -> None:
+    with pytest.raises(ScheduleError, match="at what time of day") as caught:
+        paris(days)
+    (right, *_) = re.findall(r"'(.+?)'", caught.value.hint)
+    assert right == ("every day at 9am" if days == "daily" else f"{days.lower()} at 9am")
+    assert paris(right)

@@ -191,6 +191,21 @@ def test_a_value_that_raises_when_it_is_looked_at_hides_no_failure(
     result.stdout.fnmatch_lines(["*the test's own*", "acron: 0 runs*"])
 
 
+def test_an_app_that_could_not_be_made_hides_no_failure(clean: pytest.Pytester) -> None:
+    clean.makepyfile("""
+        from acron import Acron
+
+        async def test_broken(acron_time):
+            Acron("memory://", tz="Berlin")
+
+        async def test_after_it(acron_time):
+            assert Acron("memory://")
+    """)
+    result = clean.runpytest_inprocess("--asyncio-mode=auto", "-W", "error")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["E *ConfigError: tz: unknown zone 'Berlin'*"])
+
+
 CRASH = """
     import asyncio
     import pytest

@@ -69,7 +69,7 @@ def test_a_week_of_a_program() -> None:
         ("once", 1, 1),
     ]
     assert (found.start, found.until) == (MONDAY, MONDAY + timedelta(days=7))
-    assert (found.failures, found.parked) == ([], [])
+    assert (found.failures, found.parked, found.missing) == ([], [], [])
     assert real.messages == []
 
 
@@ -174,7 +174,7 @@ def test_the_app_is_itself_again_afterwards() -> None:
 
 @pytest.mark.parametrize(
     "days, start, told",
-    [(0, None, "more than 0"), (1, datetime(2026, 1, 1), "aware")],  # noqa: DTZ001
+    [(0, None, "more than 0"), (1, datetime(2026, 1, 1), "tzinfo=UTC")],  # noqa: DTZ001
 )
 def test_what_makes_no_sense_is_refused(days: int, start: datetime | None, told: str) -> None:
     with pytest.raises(ValueError, match=told):
@@ -248,11 +248,14 @@ def test_the_command_line_fails_when_a_run_does(
 
     days = ("simulate", "--app", bot, "--from", "2026-11-25T00:00", "--days", "1")
     assert main(list(days)) == 1
-    assert "failed  rare  ValueError: no cake" in capfd.readouterr().out
+    page = capfd.readouterr().out
+    assert "failed  rare  ValueError: no cake" in page
+    assert "the program has no adapter here for: discord, telegram\n" in page
     assert main([*days, "--json"]) == 1
     told = json.loads(capfd.readouterr().out)
     assert [one["error"] for one in told["failures"]] == ["ValueError: no cake"]
     assert [one["target"] for one in told["sent"]] == [CHAT, "discord:7"]
+    assert told["missing"] == ["discord", "telegram"]
     assert told["start"] == "2026-11-24T23:00:00Z"
 
 

@@ -207,9 +207,9 @@ async def test_advance_to(acron_time: VirtualTime) -> None:
     spring = datetime(2026, 3, 29, 1, tzinfo=UTC)
     await acron_time.advance_to(spring)
     assert acron_time.now() == spring
-    with pytest.raises(ValueError, match="run back"):
+    with pytest.raises(ValueError, match="is past: it is"):
         await acron_time.advance_to(START)
-    with pytest.raises(ValueError, match="aware"):
+    with pytest.raises(ValueError, match="tzinfo=UTC"):
         await acron_time.advance_to(datetime(2027, 1, 1))  # noqa: DTZ001 (that is the fault)
 
 

@@ -135,6 +135,14 @@ def removes(_id: str, _old: Job | None, _runs: Sequence[Run], _mint: Mint) -> De
     return Decision(None)
 
 
+async def no_news(store: Store) -> None:
+    """Let what is news be told, so that what comes is."""
+    for _ in range(10):
+        if not await store.changed(0):
+            return
+    raise AssertionError("changed() is True again and again, and nothing has changed")
+
+
 class Refused(Exception):
     """What a function of the suite raises."""
 

@@ -18,6 +18,7 @@ from acron.testing.contracts._stores_base import (
     delivering,
     end_of,
     ended,
+    no_news,
     removes,
     starts,
 )
@@ -89,8 +90,7 @@ class TagDuties(StoreSuite):
             await self.put(store, a_job("a", tags=("u",)), a_job("b", 99))
             (running,) = await self.start(store)
             waiting, kept = await self.wait(store, "a", 5), await self.wait(store, "b", 5)
-            while await store.changed(0):
-                pass
+            await no_news(store)
             assert await store.remove_tagged("u", at(3)) == 1
             assert await store.changed(5)
             gone = await store.run(waiting.id)

@@ -78,6 +78,18 @@ class JobDuties(StoreSuite):
             assert await store.run("r1") is None
             assert await store.problems() == []
 
+    async def test_who_writes_reads_what_was_written(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            for fired in range(3):
+                job = a_job("a", name="news", fired=fired, tags=("t",))
+                await self.put(store, job)
+                assert await store.get("a") == job
+                assert await store.page() == await store.page(tag="t") == [job]
+                assert await store.named("news") == [job]
+            await store.write(["a"], removes, NOW)
+            assert await store.get("a") is None
+            assert await store.page() == await store.named("news") == []
+
     async def test_pages_of_one_app(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             await self.put(store, *(a_job(key, app="bot") for key in "ace"), a_job("b"))

@@ -19,6 +19,7 @@ from acron.testing.contracts._stores_base import (
     at,
     end_of,
     ended,
+    no_news,
     starts,
 )
 
@@ -137,8 +138,7 @@ class LaneDuties(StoreSuite):
         async with self.both(tmp_path) as (one, two):
             await self.put(one, a_job("a", policy=CHAT), a_job("b", policy=CHAT))
             (running,) = (await one.claim(NOW, 9, CAN, starts("n1"), only="a"))[0].runs
-            while await one.changed(0):
-                pass
+            await no_news(one)
             (decision,) = await two.claim(NOW, 9, CAN, replacing)
             assert decision.runs == (replace(running, cancel_requested=True),)
             assert await two.changed(5)
@@ -157,8 +157,7 @@ class LaneDuties(StoreSuite):
         async with self.opened(tmp_path) as store:
             await self.put(store, a_job("a", 99, policy=CHAT), a_job("b", policy=CHAT))
             waiting = await self.wait(store, "a", 50, attempt=2, key="chat:1")
-            while await store.changed(0):
-                pass
+            await no_news(store)
             await store.claim(NOW, 9, CAN, give_up)
             assert await store.changed(5)
             stored = await store.run(waiting.id)
