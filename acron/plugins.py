@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
+from contextlib import suppress
+from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -12,7 +16,7 @@ from acron.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import EntryPoint, EntryPoints
 
 
 class Named(Protocol):
@@ -41,7 +45,7 @@ def plugins(group: str, kind: type[T], taken: Collection[str]) -> dict[str, T]:
     stranger's fault must not stop the host.
     """
     found: dict[str, T] = {}
-    for point in sorted(entry_points(group=group)):
+    for point in sorted(installed(group)):
         try:
             made = _made(point, kind)
             if made.name in taken or made.name in found:
@@ -53,6 +57,27 @@ def plugins(group: str, kind: type[T], taken: Collection[str]) -> dict[str, T]:
             why = one_line(f"{type(error).__name__}: {error}", 500)
             log.warning("%s: %s (%s) is left out: %s", group, point.name, point.value, why)
     return found
+
+
+def installed(group: str) -> EntryPoints:
+    """The entry points of ``group``. They are read once, which takes milliseconds, and again when
+    a folder of the path has changed: whatever is installed leaves one there."""
+    return _read(group, _path())
+
+
+@lru_cache(maxsize=8)
+def _read(group: str, _: object) -> EntryPoints:
+    return entry_points(group=group)
+
+
+def _path() -> tuple[tuple[str, int, int], ...]:
+    """Where distributions are looked for, and since when it is as it is."""
+    found = []
+    for place in sys.path:
+        with suppress(OSError):  # of what is not there, nothing is read
+            status = os.stat(place or ".")  # noqa: PTH116 (text, and asked with each app)
+            found.append((place, status.st_ino, status.st_mtime_ns))
+    return tuple(found)
 
 
 def _made(point: EntryPoint, kind: type[T]) -> T:

@@ -203,14 +203,16 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+@pytest.fixture(scope="module")
+def modules() -> list[Module]:
+    """All of acron, parsed once for all rules."""
+    return [Module(one.relative_to(ROOT).as_posix(), one.read_text()) for one in FILES]
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_every_module_keeps(rule: Rule) -> None:
-    assert len(FILES) > 10
-    faults = [
-        f"{path}:{fault}"
-        for path, text in ((one.relative_to(ROOT).as_posix(), one.read_text()) for one in FILES)
-        for fault in rule(Module(path, text))
-    ]
+def test_every_module_keeps(rule: Rule, modules: list[Module]) -> None:
+    assert len(modules) > 10
+    faults = [f"{module.path}:{fault}" for module in modules for fault in rule(module)]
     assert not faults, "\n".join([str(rule.__doc__), *faults])
 
 
@@ -321,26 +323,44 @@ def test_the_layers_hold() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "path,line,told",
-    [
-        ("schedules/base.py", "import asyncio", "acron.schedules is not allowed to import asyncio"),
-        ("schedules/base.py", "from acron.clock import Clock", "import acron.clock"),
-        ("model.py", "import acron.abc", "acron.model is not allowed to import acron.abc"),
-        ("runtime/bad.py", "import acron.stores.bad", "not allowed to import acron.stores"),
-        ("adapters/bad.py", "import acron.actions.bad", "not allowed to import acron.actions"),
-        ("homeless.py", "", "acron.homeless"),
-    ],
-)
-def test_a_broken_layer_is_told(tmp_path: Path, path: str, line: str, told: str) -> None:
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copytree(ROOT / "acron", tmp_path / "acron")
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What is said of a tree in which each of `BROKEN` is done."""
+    root = tmp_path_factory.mktemp("broken")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    shutil.copytree(ROOT / "acron", root / "acron", ignore=shutil.ignore_patterns("*.pyc"))
     for room in ("stores", "actions", "runtime", "adapters"):
-        (tmp_path / "acron" / room).mkdir(exist_ok=True)
-        (tmp_path / "acron" / room / "__init__.py").touch()
-        (tmp_path / "acron" / room / "bad.py").touch()
-    with (tmp_path / "acron" / path).open("a") as file:
-        file.write(f"\n{line}\n")
-    done = lint_imports(tmp_path)
+        (root / "acron" / room / "bad.py").touch()
+    for path, line, _ in BROKEN:
+        with (root / "acron" / path).open("a") as file:
+            file.write(f"\n{line}\n")
+    done = lint_imports(root)
     assert done.returncode != 0
-    assert told in " ".join(done.stdout.split()), done.stdout + done.stderr
+    return " ".join(done.stdout.split()) + done.stderr
+
+
+BROKEN = (
+    ("schedules/base.py", "import asyncio", "acron.schedules is not allowed to import asyncio"),
+    (
+        "schedules/base.py",
+        "from acron.clock import Clock",
+        "acron.schedules is not allowed to import acron.clock",
+    ),
+    ("model.py", "import acron.abc", "acron.model is not allowed to import acron.abc"),
+    (
+        "runtime/bad.py",
+        "import acron.stores.bad",
+        "acron.runtime is not allowed to import acron.stores",
+    ),
+    (
+        "adapters/bad.py",
+        "import acron.actions.bad",
+        "acron.adapters is not allowed to import acron.actions",
+    ),
+    ("homeless.py", "", "not listed as layers: - acron.homeless"),
+)
+
+
+@pytest.mark.parametrize("path,line,told", BROKEN)
+def test_a_broken_layer_is_told(broken: str, path: str, line: str, told: str) -> None:
+    assert told in broken

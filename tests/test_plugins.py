@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,24 @@ def test_a_strangers_fault_is_told_and_left_out(
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith(f"acron.actions: a-bad ({target}) is left out: ")
     assert told in record.getMessage()
+
+
+def test_what_is_installed_meanwhile_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Callable[[str], None]
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    os.utime(tmp_path, (0, 0))
+    path = list(sys.path)
+    assert set(load_actions(OWN)) == {"call", "command"}
+    install("[acron.actions]\na = stranger_plugins:Ping\n")
+    monkeypatch.setattr(sys, "path", path)
+    assert set(load_actions(OWN)) == {"call", "command", "ping"}
+
+
+def test_what_is_installed_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_actions(OWN)
+    monkeypatch.setattr("acron.plugins.entry_points", lambda **_: pytest.fail("read again"))
+    assert set(load_actions(OWN)) == {"call", "command"}
 
 
 def test_of_two_with_one_name_the_first_is_taken(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,7 +20,7 @@ from acron.errors import AcronError, InvalidJob, JobNotFound
 from acron.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 #: All verbs, in the order of ``--help``: of the process, of jobs, of runs, of schedules, of stores.
 VERBS = (
@@ -71,6 +72,12 @@ def _verb(args: Sequence[str]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1)
+def _command(_: int) -> Callable[..., Any]:
+    """What parses and does; made once for so many verbs as have been declared."""
+    return typer.main.get_command(app).main
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Do what ``args`` (default: the process's) say; the exit code."""
     for name in ("stdout", "stderr"):
@@ -83,8 +90,8 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         _refuse_bytes(given)
         declare(given)
-        command = typer.main.get_command(app)
-        code = command.main(args=given, prog_name="acron", standalone_mode=False)
+        command = _command(len(app.registered_commands))
+        code = command(args=given, prog_name="acron", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _unheard()

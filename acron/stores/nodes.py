@@ -59,7 +59,7 @@ class NodeFiles:
 
     def write(self, node: Node) -> None:
         path = self._path(node.id, ".json")
-        beside = path.with_suffix(".new")
+        beside = self._path(node.id, ".new")
         with self._writing:
             fd = self._files.create(beside)
             try:
@@ -81,12 +81,16 @@ class NodeFiles:
             os.close(fd)
 
     def all(self) -> list[Node]:
-        if not self._folder.is_dir():
+        try:
+            names = sorted(os.listdir(self._folder))  # noqa: PTH208 (names will do)
+        except (FileNotFoundError, NotADirectoryError):
             return []
         nodes = []
-        for path in sorted(self._folder.glob("*.json")):
+        for name in names:
+            if not name.endswith(".json"):
+                continue
             try:
-                node = msgspec.json.decode(self._files.load(path), type=Node)
+                node = msgspec.json.decode(self._files.load(self._folder / name), type=Node)
             except (FileNotFoundError, msgspec.DecodeError):
                 continue  # gone since it was listed, or cut off by a crash of the machine
             nodes.append(replace(node, alive=not self.dead(node.id)))

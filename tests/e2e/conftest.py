@@ -10,15 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from acron.cli import main
+from tests.disks import DISK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 #: What must happen happens long before; a slow machine is no finding.
 PATIENCE = 20.0
@@ -35,6 +37,7 @@ class Acron:
             "TZ": "UTC",
         }
         self.started: list[subprocess.Popen[str]] = []
+        self._heard: dict[int, str] = {}  # of what they print
 
     def __call__(self, *args: str, code: int = 0) -> str:
         done = subprocess.run(
@@ -66,8 +69,11 @@ class Acron:
         """A daemon that is ready to fire."""
         process = self.begin("run")
         assert process.stdout is not None
+        told = ""
         while " fires " not in (line := process.stdout.readline()):
             assert line, "it ended before it was ready"
+            told += line  # a busy machine has fired before it says so
+        self._heard[process.pid] = told
         return process
 
     def begin(self, *args: str) -> subprocess.Popen[str]:
@@ -85,7 +91,10 @@ class Acron:
     def stop(self, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> str:
         """Ask it to drain; it must end well. What it printed."""
         process.send_signal(number)
-        told, _ = process.communicate(timeout=PATIENCE)
+        assert process.stdout is not None
+        process.wait(PATIENCE)
+        # Not by communicate(): it would lose what came together with the last line that was read.
+        told = self._heard.pop(process.pid, "") + process.stdout.read()
         assert process.returncode == 0, told
         assert "Traceback" not in told
         return told
@@ -96,6 +105,13 @@ class Acron:
             assert time.monotonic() < end, "it did not happen"
             time.sleep(0.1)
         return found
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Here the disk is a real one."""
+    with TemporaryDirectory(prefix="acron-", dir=DISK, ignore_cleanup_errors=True) as made:
+        yield Path(made).resolve()
 
 
 @pytest.fixture

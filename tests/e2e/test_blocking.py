@@ -49,8 +49,10 @@ async def test_a_function_that_blocks_delays_no_other_job() -> None:
 
 STUCK = """
 import asyncio, sys, threading
-from acron import Acron
+from acron import Acron, runtime
 from acron.abc import Adapter
+
+runtime.CLEANUP = 1.0  # of what does not end: else five seconds, twice
 
 class Phone(Adapter):
     name = "phone"

@@ -101,7 +101,7 @@ def test_a_job_of_another_process_fires_on_time(acron: Acron) -> None:
     daemon = acron.start()
     acron("add", "in 2s", "--command", "echo here", "--id", "soon")
     (run,) = acron.until(lambda: acron.runs("soon", "--state", "succeeded"))
-    assert run["lateness"] < 1.0
+    assert run["lateness"] < 10  # it has heard: else it would look when its interval is over
     assert "nothing will fire it" not in acron("add", "in 1h", "--command", "x", "--id", "later")
     acron.stop(daemon)
 

@@ -57,6 +57,6 @@ def test_a_disk_that_takes_nothing_is_named_and_fires_nothing(
     small_disk.make_read_only()
     told = acron("run", code=1)
     assert str(acron.home) in told
-    assert getpass.getuser() in told
+    assert f" as user {getpass.getuser()}" in told
     assert told.count("\n") == 1
     assert not log.exists()

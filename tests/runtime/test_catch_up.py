@@ -347,6 +347,7 @@ async def test_what_is_relevant_no_more_is_a_skip_and_no_run(
     assert [event.skip for event in seen if isinstance(event, Skipped)] == [skip]
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("store", ["memory://", "jobs.json", "sqlite:///a.db"])
 async def test_what_did_not_run_is_not_counted_by_repeat(
     acron_time: VirtualTime, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

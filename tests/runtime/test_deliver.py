@@ -168,17 +168,17 @@ async def test_what_a_dead_process_left_is_sent_at_most_once(
     dying: Store = Dies(path, at)
     app = Acron(dying, clock=acron_time.clock, adapters={"chat": RecordingAdapter("chat")})
 
-    @app.job("in 1h", deliver="chat")
+    @app.job("in 1m", deliver="chat")
     async def news() -> str:
         return "hello"
 
     await app.__aenter__()
-    await acron_time.advance(hours=1, seconds=10)
+    await acron_time.advance(minutes=1, seconds=10)
     await dying.close()  # as the kernel does for the dead: the node's lock is free
 
     told = RecordingAdapter("chat")
     heir = Acron(str(path), clock=acron_time.clock, adapters={"chat": told})
-    heir.job("in 1h", id="news", deliver="chat")(news)
+    heir.job("in 1m", id="news", deliver="chat")(news)
     async with heir:
         await acron_time.advance(minutes=5)
         (delivery,) = (await the_run(heir, "news")).deliveries

@@ -141,6 +141,7 @@ async def test_what_is_acknowledged_tells_no_more(acron_time: VirtualTime) -> No
     assert len(chat.messages) == 1
 
 
+@pytest.mark.usefixtures("alone")
 async def test_a_one_shot_that_is_missed_is_an_incident(
     acron_time: VirtualTime, tmp_path: Path
 ) -> None:

@@ -6,6 +6,8 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from acron import Acron
 from acron.abc import Output
 from acron.model import Settings
@@ -16,8 +18,6 @@ from acron.threads import Threads
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from acron.testing import VirtualTime
 
@@ -134,6 +134,7 @@ def test_the_empty_folder_of_a_job_long_gone(tmp_path: Path) -> None:
     assert forget(tmp_path / "nowhere", MONTH) == (None, 0)
 
 
+@pytest.mark.usefixtures("alone")
 async def test_upkeep_forgets_files_too(acron_time: VirtualTime, tmp_path: Path) -> None:
     given = tmp_path / "tea.txt"
     given.write_text("tea")

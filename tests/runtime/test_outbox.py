@@ -42,7 +42,7 @@ def states(run: Run) -> dict[str, str]:
     return {one.target: one.state for one in run.deliveries}
 
 
-def say(app: Acron, text: str | Output = "hello", schedule: str = "in 1h", **policies: Any) -> None:
+def say(app: Acron, text: str | Output = "hello", schedule: str = "in 1m", **policies: Any) -> None:
     async def news() -> str:
         return text
 
@@ -55,7 +55,7 @@ async def test_only_the_target_that_failed_is_told_again(acron_time: VirtualTime
     app = make(acron_time, adapters={"one": one, "two": two, "three": three})
     say(app, deliver="one,two,three")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         first = await the_run(app)
         await acron_time.advance(minutes=2)
         last = await the_run(app)
@@ -82,7 +82,7 @@ async def test_a_clock_put_back_holds_up_no_message(
     app = make(acron_time, adapters={"chat": chat})
     say(app, deliver="chat")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         acron_time.jump_clock(-back)
         await acron_time.advance(minutes=1)
         assert states(await the_run(app)) == {"chat": "delivered"}
@@ -96,7 +96,7 @@ async def test_what_waits_by_a_clock_behind_goes_out_when_that_is_put_right(
     app = make(acron_time, address, adapters={"chat": chat})
     say(app, deliver="chat")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
     acron_time.jump_clock(-timedelta(hours=2))
     async with make(acron_time, address, adapters={"chat": chat}) as later:
         await acron_time.advance(minutes=5)
@@ -116,7 +116,7 @@ async def test_what_a_clock_a_year_ahead_put_off_is_sent_by_the_next_process(
     say(app, deliver="chat")
     acron_time.jump_clock(timedelta(days=365))
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         assert states(await the_run(app)) == {"chat": "pending"}
     acron_time.jump_clock(-timedelta(days=365))
     async with make(acron_time, address, adapters={"chat": chat}) as later:
@@ -181,7 +181,7 @@ async def test_the_platform_says_when_to_come_again(acron_time: VirtualTime) -> 
     app = make(acron_time, adapters={"chat": chat})
     say(app, deliver="chat")
     async with app:
-        await acron_time.advance(hours=1, seconds=599)
+        await acron_time.advance(minutes=1, seconds=599)
         assert chat.messages == []
         await acron_time.advance(seconds=2)
         assert len(chat.messages) == 1
@@ -210,9 +210,9 @@ async def test_no_more_a_second_than_the_platform_takes(acron_time: VirtualTime)
         return "hello"
 
     async with app:
-        row = {"schedule": "in 1h", "action": "news", "deliver": "slow,quick"}
+        row = {"schedule": "in 1m", "action": "news", "deliver": "slow,quick"}
         await app.add_many([{**row, "id": f"n{n}"} for n in range(10)])
-        await acron_time.advance(hours=1, seconds=10)
+        await acron_time.advance(minutes=1, seconds=10)
     gaps = [later - first for first, later in zip(slow.at, slow.at[1:], strict=False)]
     assert len(gaps) == 9
     assert min(gaps) >= 0.5
@@ -241,7 +241,7 @@ async def test_a_part_that_was_taken_is_not_sent_again(acron_time: VirtualTime) 
     app = make(acron_time, adapters={"chat": chat})
     say(app, "tea " * 120, deliver="chat")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         between = (await the_run(app)).deliveries[0]
         await acron_time.advance(hours=1)
         last = (await the_run(app)).deliveries[0]
@@ -307,7 +307,7 @@ async def test_what_waits_is_sent_after_a_restart_and_not_before_its_time(
     app = make(acron_time, str(tmp_path / "jobs.json"), adapters={"chat": chat})
     say(app, deliver="chat")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
     begun = asyncio.get_running_loop().time()
     async with app:  # again, with what the first left
         assert asyncio.get_running_loop().time() - begun < 1  # nothing held its end
@@ -392,7 +392,7 @@ async def test_failures_may_go_elsewhere(acron_time: VirtualTime) -> None:
     policies = {"deliver": "people", "deliver_failure": "ops"}
     say(app, **policies)
 
-    @app.job("in 1h", **policies)
+    @app.job("in 1m", **policies)
     async def broken() -> str:
         raise ValueError("no tea")
 
@@ -406,7 +406,7 @@ async def test_failures_may_go_elsewhere(acron_time: VirtualTime) -> None:
 async def test_a_late_reminder_says_how_late(acron_time: VirtualTime, tmp_path: Path) -> None:
     chat = RecordingAdapter("chat", verbatim=False)
     app = make(acron_time, str(tmp_path / "jobs.json"), adapters={"chat": chat})
-    say(app, deliver="chat")
+    say(app, schedule="in 1h", deliver="chat")
     async with app:
         await acron_time.settle()
     await acron_time.advance(hours=4)
@@ -436,7 +436,7 @@ async def test_no_sink_shows_a_secret(
     app = make(acron_time, adapters={"chat": chat, "apprise": phone})
     say(app, HOSTILE, deliver=["chat", f"json://me:{CANARY}@host/{CANARY}"])
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         run = await the_run(app)
         await acron_time.advance(hours=2)
     lines = [record.getMessage() for record in caplog.records]
@@ -453,7 +453,7 @@ async def test_people_can_send_again(acron_time: VirtualTime) -> None:
     app = make(acron_time, adapters={"a": a, "b": b})
     say(app, deliver="a:1,b:1")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         run = await the_run(app)
         assert [(one.target, one.state) for _, one in await app.deliveries()] == [
             ("a:1", "unknown"),
@@ -481,7 +481,7 @@ async def test_what_is_under_way_is_not_sent_twice(acron_time: VirtualTime) -> N
     app = make(acron_time, adapters={"chat": chat})
     say(app, deliver="chat")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         with pytest.raises(JobConflict, match="under way"):
             await app.resend((await the_run(app)).id, "chat")
         await acron_time.advance(hours=1)
@@ -493,7 +493,7 @@ async def test_who_sends_again_and_gives_up_leaves_the_truth(acron_time: Virtual
     app = make(acron_time, adapters={"chat": chat})
     say(app, deliver="chat")
     async with app:
-        await acron_time.advance(hours=1, seconds=11)
+        await acron_time.advance(minutes=1, seconds=11)
         run = await the_run(app)
         assert states(run) == {"chat": "delivered"}
         with pytest.raises(TimeoutError):
@@ -529,16 +529,16 @@ async def test_files_go_with_the_output_though_their_own_are_gone(
     (made / "sub").mkdir(parents=True)
     chart, same = made / "chart.png", made / "sub" / "chart.png"
 
-    @app.job("in 1h", deliver="taker,reader")
+    @app.job("in 1m", deliver="taker,reader")
     async def news() -> str:
         chart.write_bytes(b"one")
         same.write_bytes(b"two")
         return Output("see", files=[chart, same, made / "missing", made])
 
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         chart.unlink()
-        await acron_time.advance(hours=1)
+        await acron_time.advance(minutes=5)
         run = await the_run(app)
     assert taker.read == 2 * [("chart.png", b"one", 0o600), ("2-chart.png", b"two", 0o600)]
     assert run.files == ("chart.png", "2-chart.png")
@@ -555,7 +555,7 @@ async def test_a_picture_needs_no_words(acron_time: VirtualTime, tmp_path: Path)
     app = make(acron_time, str(tmp_path / "jobs.json"), adapters={"taker": taker})
     say(app, Output(files=[picture]), deliver="taker")
     async with app:
-        await acron_time.advance(hours=2)
+        await acron_time.advance(minutes=2)
     assert [name for name, _, _ in taker.read] == ["x.png"]
 
 
@@ -571,7 +571,7 @@ async def test_a_file_that_cannot_be_named_costs_no_end(
     app = make(acron_time, str(tmp_path / "jobs.json"))
     say(app, Output("see", files=["a\0b", "c\ud800", b"/nowhere"]))
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         run = await the_run(app)
     assert (run.state, run.files) == (RunState.SUCCEEDED, ())
     assert (run.output or "").count("[not attached: ") == 3
@@ -590,7 +590,7 @@ async def test_another_process_does_not_undo_what_a_node_is_telling(
     beside = make(acron_time, store, adapters={"a": a, "b": b})
     say(app, deliver="a:1,b:1")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         run = await the_run(app)
         assert states(run) == {"a:1": "unknown", "b:1": "pending"}
         async with beside.attached(firing=True):
@@ -616,7 +616,7 @@ async def test_what_is_sent_again_elsewhere_is_tried_once(
     beside = make(acron_time, store, adapters={"chat": chat})
     say(app, deliver="chat:1")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         run = await the_run(app)
         async with beside.attached(firing=True):
             chat.fail()
@@ -634,7 +634,7 @@ async def test_who_cannot_send_it_again_leaves_what_came_of_it(
     beside = make(acron_time, store)
     say(app, deliver="chat:1")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         run = await the_run(app)
         async with beside.attached(firing=True):
             with pytest.raises(InvalidJob, match="no adapter here for 'chat:1'"):
@@ -660,7 +660,7 @@ async def test_two_who_send_again_at_once_send_once(
     apps = [make(acron_time, store, adapters={"chat": chat}) for _ in range(3)]
     say(apps[0], deliver="chat:1")
     async with apps[0]:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         run = await the_run(apps[0])
         async with apps[1].attached(firing=True), apps[2].attached(firing=True):
             both = [asyncio.create_task(app.resend(run.id, "chat:1")) for app in apps[1:]]
@@ -682,7 +682,7 @@ async def test_who_dies_while_sending_again_blocks_nobody(
     app = make(acron_time, store, adapters={"chat": chat})
     say(app, deliver="chat:1")
     async with app:
-        await acron_time.advance(hours=1, seconds=1)
+        await acron_time.advance(minutes=1, seconds=1)
         run = await the_run(app)
         gone = Delivery("chat:1", "sending", attempts=1, sender="a node that is gone")
         assert await app.store.mark(run, lambda _: (gone,)) is not None
@@ -714,9 +714,9 @@ async def test_what_was_taken_over_in_a_transaction_whose_answer_was_lost(
         async def news() -> None:
             await asyncio.sleep(10)
 
-        dead.job("in 1h", id="news", deliver="chat")(news)
+        dead.job("in 1m", id="news", deliver="chat")(news)
         async with dead:
-            await acron_time.advance(hours=1, seconds=5)
+            await acron_time.advance(minutes=1, seconds=5)
             crash(dead)
             await acron_time.advance(minutes=30)
         run = await the_run(heir)

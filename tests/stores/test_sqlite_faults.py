@@ -178,7 +178,7 @@ async def test_a_full_disk_fails_the_transaction_and_heals(small_disk: SmallDisk
         with pytest.raises(StoreUnavailable) as caught:
             await put_until_it_fails(store)
         assert str(path) in str(caught.value)
-        assert getpass.getuser() in str(caught.value)
+        assert f" as user {getpass.getuser()}" in str(caught.value)
         kept = len(await store.page())
         with pytest.raises(StoreUnavailable):
             await store.claim(NOW, 500, CAN, starts())
@@ -199,7 +199,7 @@ async def test_a_read_only_file_system(small_disk: SmallDisk) -> None:
         async with opened(path) as store:
             await store.claim(NOW, 9, CAN, starts())
     assert str(path) in str(caught.value)
-    assert getpass.getuser() in str(caught.value)
+    assert f" as user {getpass.getuser()}" in str(caught.value)
 
 
 async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def _play(script: Script, folder: Path, sabotage: Callable[[Stage], None] | None
         names = Random(f"names {script.seed}")
         patches.enter_context(patch.object(Threads, "_start", in_turn))
         # What strangers have installed is no part of the story, and slow to look up.
-        patches.enter_context(patch.object(plugins, "entry_points", _none_installed))
+        patches.enter_context(patch.object(plugins, "installed", _none_installed))
         patches.enter_context(patch.object(resolve, "entry_points", installed))
         patches.enter_context(patch.object(http, "find_spec", lambda _: None))
         patches.enter_context(patch.object(call, "Signature", _signature))
@@ -149,7 +149,7 @@ def _play(script: Script, folder: Path, sabotage: Callable[[Stage], None] | None
     return world
 
 
-def _none_installed(*, group: str) -> tuple[()]:  # noqa: ARG001
+def _none_installed(_: str) -> tuple[()]:
     return ()
 
 

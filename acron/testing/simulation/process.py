@@ -187,8 +187,8 @@ class Process:
     @property
     def node(self) -> str | None:
         """The id of its node, while it is one."""
-        node = None if self.app is None else self.app.node
-        return None if node is None else node.id
+        runtime = None if self.app is None else self.app._runtime  # noqa: SLF001 (asked very often)
+        return None if runtime is None else runtime.node_id
 
     async def block(self, seconds: float) -> None:
         """Called from within: its loop is blocked for so long."""
