@@ -171,7 +171,7 @@ class Supervisor:
         self.turn = turn = Turn(rt)
         bound = max(interval, LEAST)
         if type(self.provider) is type(self._fallback):
-            patience = 10 * bound  # it is ours: only a machine can hold it up
+            patience = 3 * interval + 20.0  # it is ours; `status` calls it stalled then, too
         else:
             interval, patience = interval / 2, 0.75 * bound
         stopping = asyncio.create_task(stop_event.wait())

@@ -42,7 +42,8 @@ class Schedule(ABC):
         if asked != instant:
             first = following if first == instant else self.next_after(instant)
             following = None if first is None else self.next_after(first)
-            self._next_two = (instant, first, following)
+            kept = (instant, first, following)
+            object.__setattr__(self, "_next_two", kept)  # a stranger's may be a frozen dataclass
         return first, following
 
     @abstractmethod

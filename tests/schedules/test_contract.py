@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -171,3 +172,30 @@ def test_the_next_two_are_what_follows_whatever_was_asked_before() -> None:
             expected = schedule.upcoming(instant, 2)
             found = [one for one in schedule.next_two(instant) if one is not None]
             assert found == expected, (schedule, instant)
+
+
+def test_a_schedule_may_be_frozen() -> None:
+    @dataclass(frozen=True)
+    class Frozen(Schedule):
+        period: timedelta
+
+        def next_after(self, instant: datetime) -> datetime:
+            return instant + self.period
+
+        def last_at(self, instant: datetime) -> datetime:
+            return instant
+
+        def count(self, start: datetime, end: datetime) -> int:
+            return (end - start) // self.period
+
+        def describe(self) -> str:
+            return "now and then"
+
+        def __str__(self) -> str:
+            return f"every {self.period}"
+
+    hour = timedelta(hours=1)
+    schedule = Frozen(hour)
+    assert schedule.next_two(NOW) == (NOW + hour, NOW + 2 * hour)
+    assert schedule == Frozen(hour)
+    assert hash(schedule) == hash(Frozen(hour))
