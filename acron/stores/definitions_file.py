@@ -37,6 +37,10 @@ class DefinitionsFile:
         self._broken_stamp: Stamp | None = None
         self.broken = ""
 
+    def known(self, seen: Seen) -> Stamp | None:
+        """The state in which the file was last read."""
+        return self._broken_stamp if self.broken else seen.stamp
+
     def look(
         self, known: Seen, jobs: Mapping[str, Job], now: datetime
     ) -> tuple[Seen, dict[str, Decision | None]] | None:
@@ -92,16 +96,19 @@ class DefinitionsFile:
                 document = Document.parse(data)
             except Unreadable as error:
                 return self._refuse(str(error), strict=strict)
-        undo = self._write(document.updated(jobs).render(), before, data)
+        written, undo = self._write(document.updated(jobs).render(), before, data)
         if before != known.stamp or known.problems:
             return None, undo  # there is more to be read in it
-        return Seen(self._files.stamp(self._path)), undo
+        return Seen(written), undo
 
-    def _write(self, text: bytes, before: Stamp | None, earlier: bytes) -> Callable[[], None]:
+    def _write(
+        self, text: bytes, before: Stamp | None, earlier: bytes
+    ) -> tuple[Stamp | None, Callable[[], None]]:
         """Replace the definitions' file, unless it has moved on; how to take that back."""
         beside = self._path.with_name(self._path.name + ".new")
         last = self._path.with_name(self._path.name + ".last")
         self._files.prepare(beside, text)
+        written = self._files.stamp(beside)  # as it will be: in its place it may be edited at once
         if before is not None:
             self._files.remove(last)
             try:
@@ -124,7 +131,7 @@ class DefinitionsFile:
             with suppress(OSError):
                 undo()
             raise
-        return undo
+        return written, undo
 
     def _refuse(self, why: str, *, strict: bool) -> tuple[None, None]:
         if strict:

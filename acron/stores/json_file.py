@@ -185,7 +185,9 @@ class JsonFileStore(LocalStore):
         return self._files.stamp(self._journal.path), self._files.stamp(self._path)
 
     def _look(self) -> None:
-        self._told = self._stamps()
+        # Not how the file is by now: it may have been edited since we read it.
+        known = self._definitions.known(self._journal.seen)
+        self._told = self._files.stamp(self._journal.path), known
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
         loop = asyncio.get_running_loop()

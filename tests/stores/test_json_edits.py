@@ -29,8 +29,10 @@ from acron.testing.contracts._stores_base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from acron.model import Due
 
 TEA = {"id": "tea", "schedule": "every 2h", "command": "kettle on"}
 COFFEE = {"id": "coffee", "schedule": "0 9 * * *", "call": "brew"}
@@ -193,6 +195,35 @@ async def test_an_edit_in_the_middle_of_a_write_survives(path: Path) -> None:
         await store.write(["a"], keeps(a_job("a")), NOW)
         assert await ids(store) == ["a", "coffee", "tea"]
         assert len(json.loads(path.read_text())["jobs"]) == 3
+
+
+async def test_an_edit_in_the_middle_of_a_transaction_is_news(path: Path) -> None:
+    declare(path, TEA)
+    async with opened(path) as store:
+        await store.write(["a"], keeps(a_job("a")), NOW)
+        assert [await store.changed(0) for _ in range(2)] == [True, False]
+
+        def edit(due: Due, mint: Callable[[], int]) -> Decision | None:
+            declare(path, TEA, COFFEE)
+            return starts()(due, mint)
+
+        assert await store.claim(NOW, 9, CAN, edit)
+        assert await store.changed(0)
+        await tick(store)
+        assert "coffee" in await ids(store)
+        assert [await store.changed(0) for _ in range(2)] == [True, False]
+
+
+async def test_a_broken_file_is_news_once(path: Path) -> None:
+    declare(path, TEA)
+    async with opened(path) as store:
+        path.write_text("{")
+        for _ in range(2):
+            await store.changed(0)
+            await tick(store)
+        assert not await store.changed(0)
+        declare(path, TEA, COFFEE)
+        assert await store.changed(0)
 
 
 async def test_whoever_edits_all_the_time_is_told(path: Path) -> None:
