@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from acron.abc import Adapter, Message, Receipt
@@ -11,6 +12,8 @@ from acron.errors import DeliveryError
 from acron.testing.simulation.people import CONTROL, SECRET
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from acron.testing.simulation.process import Process
     from acron.testing.simulation.world import World
 
@@ -29,24 +32,31 @@ class Chat:
         self.texts: list[str] = []
         self.next: list[str] = []
         self._refused: set[tuple[str, str]] = set()
-        self._busy_until: dict[tuple[str, str], float] = {}  # on the clock of the world
+        # On the clock of the world, and on that of the machine that was told so.
+        self._busy_until: dict[tuple[str, str], tuple[float, datetime]] = {}
 
     def has_not_refused(self, run_id: str, room: str) -> bool:
         """Whether it would have taken what it was told of that run, there, or would have yet."""
         key = (run_id, room)
-        return key not in self._refused and key in self._busy_until | self.accepted
+        return key not in self._refused and key in self._busy_until.keys() | self.accepted.keys()
 
-    def is_asked(self, message: Message) -> None:
-        """I13: what was refused for good is not sent again, and what is to wait waits."""
+    def is_asked(self, message: Message, by: Process) -> None:
+        """I13: what was refused for good is not sent again, and what is to wait waits; until then
+        by the clock of who sends, that is: it may have been put forward, as after a sleep."""
         key = (message.run.id, message.to)
-        early = self._busy_until.get(key, 0.0) - self.world.loop.time()
-        if key in self._refused or early > 0:
-            why = "refused it" if key in self._refused else f"is busy for {early:g} s"
-            self.world.broke("I13", f"{message.to} is told of {message.run.id}, and {why}")
+        if key in self._refused:
+            self.world.broke("I13", f"{message.to} is told of {message.run.id}, and refused it")
+        if key in self._busy_until:
+            until, then = self._busy_until[key]
+            early = until - self.world.loop.time()
+            if early > 0 and by.clock.now() < then:
+                why = f"is busy for {early:g} s"
+                self.world.broke("I13", f"{message.to} is told of {message.run.id}, and {why}")
 
-    def is_busy(self, message: Message) -> DeliveryError:
+    def is_busy(self, message: Message, by: Process) -> DeliveryError:
         key = (message.run.id, message.to)
-        self._busy_until[key] = self.world.loop.time() + BUSY
+        until = by.clock.now() + timedelta(seconds=BUSY)
+        self._busy_until[key] = self.world.loop.time() + BUSY, until
         return DeliveryError(f"https://u:{SECRET}@chat/ is busy{CONTROL}", retry_after=BUSY)
 
     def refuses(self, message: Message) -> DeliveryError:
@@ -73,9 +83,9 @@ class _ChatAdapter(Adapter):
         await asyncio.sleep(0.1)
         room = f"{self._process.name} tells {message.to} of {message.run.id}"
         chat.world.happened(f"{room}: the chat {how}")
-        chat.is_asked(message)
+        chat.is_asked(message, self._process)
         if how == "fails":
-            raise chat.is_busy(message)
+            raise chat.is_busy(message, self._process)
         if how == "refuses":
             raise chat.refuses(message)
         await self._is_noted(message)

@@ -104,12 +104,13 @@ async def is_filled(
     world: World, job: Job, done: Backfill, since: datetime, until: datetime
 ) -> None:
     """I1: a backfill leaves no instant out that its job had dealt with, and takes no other, nor
-    one that has succeeded, waits or runs."""
+    one that has succeeded, waits or runs. What is to come by a clock that is behind may wait."""
     runs = await (await world.probe()).runs(job.id, limit=ALL)
     mine = {run.scheduled_at for run in runs if done.batch is not None and run.batch == done.batch}
     others = [run for run in runs if done.batch is None or run.batch != done.batch]
     done_with = {run.scheduled_at for run in others if run.state in _NOT_FILLED}
-    schedule, end = timetable(job), min(until - TICK, job.cursor or until)
+    clocks = [process.clock.now() for process in world.processes.values()]
+    schedule, end = timetable(job), min(until - TICK, job.cursor or until, *clocks)
     count = schedule.count(since - TICK, end) if since <= end else 0
     for at in schedule.upcoming(since - TICK, count):
         if at not in mine | done_with:
@@ -182,9 +183,9 @@ async def _all_is_claimed(world: World, store: Store) -> None:
             due = min(due, fire_at(job, following))
         if due is None or (now - due).total_seconds() <= BOUND:
             continue
-        if any(run.job_id == job.id or (key and run.key == key) for run in live):
-            continue
-        world.broke("I11", f"{job.id} has been due since {due}, and it is {now}")
+        in_the_way = any(run.job_id == job.id or (key and run.key == key) for run in live)
+        if not in_the_way and not _is_put_off(world, job):
+            world.broke("I11", f"{job.id} has been due since {due}, and it is {now}")
     for run in await store.runs(state=RunState.PENDING, limit=ALL):
         wanted = await store.get(run.job_id)
         if wanted is None:
@@ -198,6 +199,12 @@ async def _all_is_claimed(world: World, store: Store) -> None:
         if process.life is None or process.life.triggers != 1:
             triggers = process.life and process.life.triggers
             world.broke("I12", f"in peace {triggers} triggers pull in {process.name}")
+
+
+def _is_put_off(world: World, job: Job) -> bool:
+    """Whether a clock that was ahead may have put it off: what was missed is spread."""
+    lead = timedelta(seconds=world.lead)
+    return job.due_at is not None and world.now() < job.due_at <= world.now() + lead
 
 
 def _is_overdue(run: Run, now: datetime) -> bool:

@@ -126,6 +126,7 @@ class Stage(World):
         for process in self.processes.values():  # one machine, or all of them
             if process.name == step.whom or self.script.kind == "files":
                 process.clock.skew += step.how
+                self.lead = max(self.lead, process.clock.skew)
         self._moved("clock", before, self.processes[step.whom].clock.now())
 
     def _moved(self, what: str, before: datetime, now: datetime) -> None:

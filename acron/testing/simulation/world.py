@@ -76,6 +76,7 @@ class World:
         self.threads = threading.active_count()
         self.added: set[str] = set()  # whose creation was acknowledged
         self.edited: dict[tuple[str, datetime | None], int] = {}  # the last acknowledged revision
+        self.lead = 0.0  # by how many seconds a clock has been ahead, at most
         self.deep = False  # somebody has left there what no parser takes
         self.cancelled: set[str] = set()  # runs that were told to be, before they began
         self.marked: set[str] = set()  # that somebody gave a field that no version knows
