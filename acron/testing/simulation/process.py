@@ -99,6 +99,7 @@ class Process:
         self.die_after = False  # the one it dies at has been committed
         self.lose_in = 0  # transactions until an answer is lost
         self.lose_of = ""  # what those are called; empty: any
+        self._answered_at = 0.0  # by the clock of the world: when the last answer lost is given up
         self.found = ""  # what becomes of its provider when it is looked for
         self.blocked = 0.0  # seconds, in all, for which its loop was
         self._salt = crc32(f"{world.script.seed} {name}".encode())
@@ -144,7 +145,8 @@ class Process:
     def is_well(self) -> bool:
         """Nothing holds it up, and nothing is to befall it."""
         ill = self.partitioned or self.frozen or self.slow or self.die_in or self.lose_in
-        return not ill and not self.world.loop.blocked_for(self.life)
+        waits = self._answered_at > self.world.loop.time()
+        return not (ill or waits or self.world.loop.blocked_for(self.life))
 
     async def stop(self) -> bool:
         """As on SIGTERM: drain, close. Bounded, or the world takes note. Whether it came to its
@@ -275,7 +277,9 @@ class Process:
                 self.world.happened(f"{self.name} waits for the answer of {name}")
                 self.world.seen["lost acknowledgement"] += 1
                 self.world.seen[f"lost answer of {name}"] += 1
-                await asyncio.sleep(_LOST_FOR[self._chance() % 3])
+                seconds = _LOST_FOR[self._chance() % 3]
+                self._answered_at = self.world.loop.time() + seconds
+                await asyncio.sleep(seconds)
 
     def _chance(self) -> int:
         """A number that only the seed and the moment decide, so that a story that is told shorter
