@@ -165,7 +165,7 @@ class _Part:
         taken: set[datetime] = set()
         for run in (*self._ledger, *opened):
             at = run.scheduled_at
-            if at is not None:
+            if at is not None and run.job_id == job.id:  # open ones are of the key, too
                 attempts[at] = max(attempts[at], run.attempt)
                 if run.state in self._left_out:
                     taken.add(at)

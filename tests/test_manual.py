@@ -249,6 +249,21 @@ async def test_a_paused_job_can_be_filled(acron_time: VirtualTime) -> None:
         assert (await app.get("job")).fired == 0
 
 
+async def test_the_runs_of_another_job_with_its_key_are_not_its_own(
+    acron_time: VirtualTime,
+) -> None:
+    host = Host(acron_time, key="chat")
+    async with host.app as app:
+        first = await host.add()
+        await app.add("0 * * * *", host.work, id="other", key="chat")
+        await app.pause_all()
+        await acron_time.advance(hours=2)
+        assert (await app.backfill("other", first, first + 2 * HOUR)).runs == 2
+        begun = await app.backfill("job", first, first + 2 * HOUR)
+        assert (begun.runs, begun.already) == (2, 0)
+        assert [run.attempt for run in await app.runs("job")] == [1, 1]
+
+
 async def test_what_is_still_owed_is_left_to_the_schedule(acron_time: VirtualTime) -> None:
     host = Host(acron_time)
     async with host.app as app:

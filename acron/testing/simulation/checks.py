@@ -248,8 +248,12 @@ async def _all_is_accounted_for(world: World, store: Store, job: Job) -> None:
     era = world.eras.current[job.id]
     over = job.completed and job.cursor is not None
     world.eras.check(era, told, job.cursor + TICK if over and job.cursor else world.now())
-    started = {run.scheduled_at for run in told.runs if run.token and not run.batch}
-    started -= {run.scheduled_at for run in told.runs if run.id in era.runs} | {None}
+    before = {run.scheduled_at for run in told.runs if run.id in era.runs}
+    own = [run for run in told.runs if run.token and not run.batch and run.id not in era.runs]
+    started = {
+        one.scheduled_at for one in own if one.attempt == 1 or one.scheduled_at not in before
+    }
+    started.discard(None)
     if len(started) != job.fired:
         world.broke("I8", f"{job.id} started {len(started)} times, and has counted {job.fired}")
     repeat = job.policy.repeat

@@ -117,6 +117,11 @@ class Eras:
         self.pruned.update({run.id: run for run in runs})
         self._pruned_skips.extend(skips)
 
+    def is_older(self, job_id: str, token: int) -> bool:
+        """Whether the run of that token was told before the schedule in force."""
+        era = self.current.get(job_id)
+        return era is not None and f"r{token}" in era.runs
+
     def has_pruned(self, run: Run) -> bool:
         """Whether another run of its instant was taken out."""
         gone = ((one.job_id, one.scheduled_at) for one in self.pruned.values())
