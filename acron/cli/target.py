@@ -117,7 +117,10 @@ def _imported(path: str) -> object:
     """What ``module:attr`` names; ``:app`` may be left out. Modules here come first."""
     module, _, attribute = path.partition(":")
     if module.endswith(".py") or "/" in module or not module:  # a file, where a module is meant
-        module = module.removeprefix("./").removesuffix(".py").replace("/", ".") or "bot"
+        module = module.removeprefix("./").removesuffix(".py")
+        if module.startswith(("/", "..")):  # it is imported from the folder that it lies in
+            module = module.rpartition("/")[2]
+        module = module.replace("/", ".") or "bot"
         message = f"--app {path}: write MODULE:ATTR, as in --app {module}:{attribute or 'app'}"
         raise ConfigError(message)
     sys.path.insert(0, str(Path.cwd()))

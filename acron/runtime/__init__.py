@@ -215,17 +215,21 @@ class Runtime:
     ) -> int:
         """Claim and start. A claim that has to wait has its turn, and is not given up with its
         caller: it becomes durable, and its runs must then start."""
-        if self.pulse.watch_clock():
-            self._serve_anew()
-            self._looked_at = min(self._looked_at, self.clock.now())
-            self.deliverer.clock_moved()
         if self.store.at_once:
+            self._watch_clock()
             return await fire.fire_due(self, only=only, late=late, taken=taken)
         return await self.tasks.whole(partial(self._claim, only, late, taken), "acron-claim")
 
     async def _claim(self, only: str | None, late: float, taken: set[str] | None) -> int:
         async with self._claiming:
+            self._watch_clock()  # after the claim before, which has looked by the clock before
             return await fire.fire_due(self, only=only, late=late, taken=taken)
+
+    def _watch_clock(self) -> None:
+        if self.pulse.watch_clock():
+            self._serve_anew()
+            self._looked_at = min(self._looked_at, self.clock.now())
+            self.deliverer.clock_moved()
 
     async def tick_one(self, job_id: str) -> int:
         """Claim and start what one job owes now: its instant, or a pending run."""

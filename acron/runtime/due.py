@@ -36,12 +36,12 @@ def owed(job: Job, schedule: Schedule, now: datetime, since: datetime) -> Owed:
     against ``grace``, because what acron itself made wait is never called a misfire.
     """
     cursor = job.cursor
-    first, following = (None, None) if cursor is None else schedule.next_two(cursor)
+    first = None if cursor is None else schedule.next_after(cursor)
     if schedule.on_start or first is None:
         first = _first(job, schedule, first)
-        following = schedule.next_after(first)
     if first > now:  # a calendar or a zone's rules have changed since it was computed
         return Owed(None, (), job.cursor or now, first)
+    following = schedule.next_after(first)
     if following is None or following > now or fire_at(job, following) > now:
         due = Owed(first, (), first, following)
         return due if first >= since else _judge(job, schedule, due, now, since)

@@ -165,9 +165,9 @@ class Upkeep:
     async def step(self) -> None:
         rt = self._rt
         await asyncio.sleep(2 * self._interval)
+        await rt.standing.look()
         await rt.pulse.beat(force=True)
-        if not rt.store.at_once:  # nobody else has that one, and it loses no news and no answer
-            await rt.standing.look()
+        if not rt.store.at_once:  # nobody else has that one, and it loses no answer
             await rt.recover()
             await self._settle_orphans()
             await self._send_forgotten()

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from acron.schedules.calendars import Calendar
 
-_NOTHING = (None, None, None)
-
 
 class Schedule(ABC):
     """When something is due. Immutable, hashable, compared by value; knows no clock and no I/O.
@@ -22,9 +20,7 @@ class Schedule(ABC):
     ``last_at``, ``count``, ``__str__``, ``describe``, ``__eq__`` and ``__hash__``.
     """
 
-    __slots__ = ("_next_two",)
-
-    _next_two: tuple[datetime, datetime | None, datetime | None]
+    __slots__ = ()
 
     #: False for what fires at most once (a delay, a moment, ``@reboot``).
     recurring: bool = True
@@ -34,17 +30,6 @@ class Schedule(ABC):
     @abstractmethod
     def next_after(self, instant: datetime) -> datetime | None:
         """The first instant strictly later than ``instant``, or None when there is none."""
-
-    def next_two(self, instant: datetime) -> tuple[datetime | None, datetime | None]:
-        """The first two instants strictly later than ``instant``. The last answer is kept: of the
-        jobs that have one schedule each asks the same, and at its next fire for what follows."""
-        asked, first, following = getattr(self, "_next_two", _NOTHING)
-        if asked != instant:
-            first = following if first == instant else self.next_after(instant)
-            following = None if first is None else self.next_after(first)
-            kept = (instant, first, following)
-            object.__setattr__(self, "_next_two", kept)  # a stranger's may be a frozen dataclass
-        return first, following
 
     @abstractmethod
     def last_at(self, instant: datetime) -> datetime | None:

@@ -36,9 +36,6 @@ class Once(Schedule):
     def next_after(self, instant: datetime) -> datetime | None:
         return self.at if self.at > instant else None
 
-    def next_two(self, instant: datetime) -> tuple[datetime | None, datetime | None]:
-        return self.next_after(instant), None
-
     def last_at(self, instant: datetime) -> datetime | None:
         return self.at if self.at <= instant else None
 

@@ -265,8 +265,6 @@ class Ledger:
                     yield run
                 elif run.finished_at is not None and run.finished_at < before:
                     yield run
-                elif not excess and run.started_at is not None and run.started_at >= before:
-                    break  # what was claimed later has not ended sooner
 
     def _kept_skips(self, before: datetime, keep: int) -> list[Skip]:
         counts: dict[str, int] = {}

@@ -201,13 +201,23 @@ class SqliteStore(LocalStore):
         seen, self._seen = self._seen, (SqliteStore._written, *stamps)
         return seen != self._seen
 
+    async def _look_again(self) -> None:
+        try:
+            await self._do(self._look)
+        except BaseException:
+            self._seen = ()  # what is there was not read
+            raise
+
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
+        idle = hasattr(loop, "acron_call_idly")
+        if idle and self._was_written():  # while nobody waited
+            await self._look_again()
         while not await self._news.wait(until - loop.time(), POLL):
             count = self._news.count
-            if not hasattr(loop, "acron_call_idly") or self._was_written():
-                await self._do(self._look)
+            if not idle or self._was_written():
+                await self._look_again()
             if count != self._news.count:  # others who waited may have been told already
                 await self._news.wait(0)
                 return True

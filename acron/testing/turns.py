@@ -78,7 +78,7 @@ class Turns:
     def _run_once(self) -> None:
         """All turns that follow each other, for a while. What is rare is left to asyncio: debug
         mode, and very many cancelled timers."""
-        loop, clock, ready = self._loop, self._clock, self._ready
+        loop, ready = self._loop, self._ready
         if loop._debug or loop._timer_cancelled_count > _SWEPT:
             self._asyncio_run_once()
             return
@@ -87,7 +87,7 @@ class Turns:
         timers, turns = loop._scheduled, _POLLED
         while turns:
             turns -= 1
-            now = clock.monotonic()
+            now = loop.time()  # its own again, once virtual time has ended
             while timers and timers[0]._when <= now:
                 timer = heapq.heappop(timers)
                 timer._scheduled = False

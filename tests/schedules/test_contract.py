@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -159,43 +158,3 @@ def test_the_contract_finds_a_fault(kind: type[Interval], test: str) -> None:
 
     with pytest.raises(AssertionError):
         getattr(Suite(), test)()
-
-
-def test_the_next_two_are_what_follows_whatever_was_asked_before() -> None:
-    for schedule in read("*/7 * * * *", "every 90s", "in 30m", "2001-01-01 00:00", "@reboot",
-                         "0 9 * * 1-5 | 0 12 * * 6", "0 0 1 1 *"):  # fmt: skip
-        asked = [NOW + timedelta(minutes=minutes) for minutes in (0, 0, 7, 14, 3, 90_000, 0, 21)]
-        first = schedule.next_after(NOW)
-        if first is not None:
-            asked += [first, NOW, first]
-        for instant in asked:
-            expected = schedule.upcoming(instant, 2)
-            found = [one for one in schedule.next_two(instant) if one is not None]
-            assert found == expected, (schedule, instant)
-
-
-def test_a_schedule_may_be_frozen() -> None:
-    @dataclass(frozen=True)
-    class Frozen(Schedule):
-        period: timedelta
-
-        def next_after(self, instant: datetime) -> datetime:
-            return instant + self.period
-
-        def last_at(self, instant: datetime) -> datetime:
-            return instant
-
-        def count(self, start: datetime, end: datetime) -> int:
-            return (end - start) // self.period
-
-        def describe(self) -> str:
-            return "now and then"
-
-        def __str__(self) -> str:
-            return f"every {self.period}"
-
-    hour = timedelta(hours=1)
-    schedule = Frozen(hour)
-    assert schedule.next_two(NOW) == (NOW + hour, NOW + 2 * hour)
-    assert schedule == Frozen(hour)
-    assert hash(schedule) == hash(Frozen(hour))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acron import Acron
+from acron import Acron, Command
+from acron.errors import StoreError
 from acron.stores.files import Files
 from acron.stores.sqlite import SqliteStore
 
@@ -91,3 +92,62 @@ async def test_an_edit_by_hand_is_seen_within_a_second(
         file.write_text('{"jobs": []}')
         await acron_time.advance(1)
         assert [job.id async for job in app.jobs()] == []
+
+
+async def test_what_the_test_itself_does_is_seen_though_it_waits_for_something_else(
+    acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    file, called = tmp_path / "jobs.json", asyncio.Event()
+    app = Acron(str(file))
+
+    @app.action
+    async def note() -> None:
+        called.set()
+
+    async with app:
+        await acron_time.advance(10.1)
+        begun = acron_time.clock.monotonic()
+        mine = {"id": "mine", "schedule": "every 5s", "call": app._name_of(note)}
+        file.write_text(json.dumps({"jobs": [mine]}))
+        await called.wait()
+        assert acron_time.clock.monotonic() - begun < 7
+
+
+@pytest.mark.parametrize("store", STORES)
+async def test_what_was_written_while_nobody_waited_is_news_all_the_same(
+    store: str, acron_time: VirtualTime, tmp_path: Path
+) -> None:
+    reader, writer = Acron(store.format(tmp_path)), Acron(store.format(tmp_path))
+    async with reader.attached(), writer.attached():
+        await acron_time.advance(5)
+
+        async def listen() -> float:
+            await asyncio.sleep(3)
+            begun = acron_time.clock.monotonic()
+            assert await reader.store.changed(300)
+            return acron_time.clock.monotonic() - begun
+
+        task = asyncio.create_task(listen())
+        await acron_time.advance(1)
+        await writer.add("in 2h", Command("true"))
+        await acron_time.advance(600)
+        assert await task < 1
+
+
+async def test_a_look_that_fails_is_repeated(
+    acron_time: VirtualTime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = Acron(f"sqlite:///{tmp_path}/bot.db"), Acron(f"sqlite:///{tmp_path}/bot.db")
+    async with reader.attached(), writer.attached():
+        await acron_time.advance(5)
+        await reader.store.changed(0)
+        with monkeypatch.context() as patched:
+            patched.setattr(SqliteStore, "_look", _fails)
+            await writer.add("in 2h", Command("true"))
+            with pytest.raises(StoreError, match="disk"):
+                await reader.store.changed(600)
+        assert await reader.store.changed(600)
+
+
+def _fails(_: SqliteStore) -> None:
+    raise StoreError("the disk")

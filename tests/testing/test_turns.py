@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from asyncio.selector_events import BaseSelectorEventLoop
 
 import pytest
@@ -134,3 +135,21 @@ def test_a_loop_that_has_no_signals() -> None:
     ):
         runner.run(asyncio.sleep(DAY))
         assert (acron_time.now() - START).days == 1
+
+
+def test_a_loop_that_has_its_own_time_back_sleeps_by_it() -> None:
+    async def main() -> float:
+        with virtual_time() as virtual:
+            await virtual.advance(days=3650)
+        busy = asyncio.create_task(_turns(200))
+        began = time.monotonic()
+        await asyncio.sleep(0.05)
+        await busy
+        return time.monotonic() - began
+
+    assert asyncio.run(main()) > 0.04
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
