@@ -201,25 +201,27 @@ class SqliteStore(LocalStore):
         seen, self._seen = self._seen, (SqliteStore._written, *stamps)
         return seen != self._seen
 
-    async def _look_again(self) -> None:
+    async def _look_again(self) -> bool:
+        """Whether there was news meanwhile."""
+        count = self._news.count
         try:
             await self._do(self._look)
         except BaseException:
             self._seen = ()  # what is there was not read
             raise
+        if count == self._news.count:
+            return False
+        await self._news.wait(0)  # others who waited may have been told already
+        return True
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 (a bound, not a deadline)
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
-        idle = hasattr(loop, "acron_call_idly")
-        if idle and self._was_written():  # while nobody waited
-            await self._look_again()
+        virtual = hasattr(loop, "acron_call_idly")
+        if virtual and self._was_written() and await self._look_again():
+            return True  # while nobody waited
         while not await self._news.wait(until - loop.time(), POLL):
-            count = self._news.count
-            if not idle or self._was_written():
-                await self._look_again()
-            if count != self._news.count:  # others who waited may have been told already
-                await self._news.wait(0)
+            if (not virtual or self._was_written()) and await self._look_again():
                 return True
             if until <= loop.time():
                 return await self._news.wait(0)
